@@ -1,0 +1,294 @@
+//! Control messages between the daemon, its engine and its compiler. Both ends are ours, but a crashed driver may send
+//! anything: they are decoded as strictly as a client's.
+
+use crate::ErrorCode;
+use crate::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId};
+use crate::message::{DeviceDescription, Priority};
+use crate::program::{Interface, Specialization};
+use serde::{Deserialize, Serialize};
+
+/// Where a chunk's memory comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChunkSource {
+    /// A range of the session's arena, which rides along as a descriptor.
+    Arena {
+        /// Offset in the arena, bytes.
+        offset: u64,
+    },
+    /// Device memory that the engine allocates and clears.
+    Device,
+}
+
+/// From the daemon to the engine. 0 is reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToEngine {
+    /// Never sent: a packet of zeros is a protocol error, not a message.
+    Reserved,
+    /// First message: the ledger (memfd, see [`crate::ledger`]) rides along.
+    Start,
+    /// A session opened. Descriptors: ring region, doorbell.
+    AddSession {
+        /// Which.
+        session: SessionId,
+        /// Its slot in the ledger.
+        slot: u32,
+        /// User it belongs to.
+        uid: u32,
+        /// Lane of its work.
+        priority: Priority,
+    },
+    /// A session ended: drop what is queued, answer [`FromEngine::SessionRemoved`] when nothing of it is in flight.
+    RemoveSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// Make memory; answered by [`FromEngine::ChunkReady`] or [`FromEngine::ChunkFailed`]. Carries the arena for
+    /// [`ChunkSource::Arena`].
+    AddChunk {
+        /// Owner.
+        session: SessionId,
+        /// Its name.
+        chunk: ChunkId,
+        /// Length, bytes.
+        bytes: u64,
+        /// From where.
+        source: ChunkSource,
+    },
+    /// A chunk is given up; it goes when nothing in flight uses it.
+    RemoveChunk {
+        /// Owner.
+        session: SessionId,
+        /// Which.
+        chunk: ChunkId,
+    },
+    /// A buffer was cut from a chunk. Not answered: it is on its way before the client hears of the buffer.
+    AddBuffer {
+        /// Owner.
+        session: SessionId,
+        /// Its handle.
+        buffer: BufferId,
+        /// Cut from.
+        chunk: ChunkId,
+        /// Offset in the chunk, bytes.
+        offset: u64,
+        /// Size, bytes.
+        bytes: u64,
+    },
+    /// A buffer is freed.
+    RemoveBuffer {
+        /// Owner.
+        session: SessionId,
+        /// Which.
+        buffer: BufferId,
+    },
+    /// Make a pipeline from a compiled module; answered by [`FromEngine::PipelineReady`] or
+    /// [`FromEngine::PipelineFailed`]. Descriptors: the rewritten module, the pipeline cache (may be empty).
+    AddPipeline {
+        /// Its name across all sessions.
+        hash: ProgramHash,
+        /// Entry point.
+        entry: String,
+        /// Constants to specialize.
+        specialization: Vec<Specialization>,
+        /// Reflected interface.
+        interface: Interface,
+    },
+    /// No session knows the pipeline any more.
+    RemovePipeline {
+        /// Which.
+        hash: ProgramHash,
+    },
+    /// A session may dispatch a pipeline. Not answered.
+    AddProgram {
+        /// Owner.
+        session: SessionId,
+        /// Its handle.
+        program: ProgramId,
+        /// Pipeline behind it.
+        hash: ProgramHash,
+    },
+    /// A session gives a program up.
+    RemoveProgram {
+        /// Owner.
+        session: SessionId,
+        /// Which.
+        program: ProgramId,
+    },
+    /// Finish what is in flight and exit.
+    Stop,
+}
+
+impl ToEngine {
+    /// Descriptors that the message carries.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            ToEngine::Start | ToEngine::AddChunk { source: ChunkSource::Arena { .. }, .. } => 1,
+            ToEngine::AddSession { .. } | ToEngine::AddPipeline { .. } => 2,
+            _ => 0,
+        }
+    }
+}
+
+/// From the engine. 0 is reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromEngine {
+    /// Never sent: a packet of zeros is a protocol error, not a message.
+    Reserved,
+    /// The device is open.
+    Ready {
+        /// It.
+        device: DeviceDescription,
+        /// What modules may ask of it.
+        capabilities: Capabilities,
+        /// Extensions in use, for the log.
+        extensions: Vec<String>,
+    },
+    /// The device cannot be used; the engine exits.
+    StartFailed {
+        /// In words.
+        text: String,
+    },
+    /// Nothing of the session is in flight, its memory is gone.
+    SessionRemoved {
+        /// Which.
+        session: SessionId,
+    },
+    /// A chunk is there. Carries the exported memory when `exported`.
+    ChunkReady {
+        /// Owner.
+        session: SessionId,
+        /// Which.
+        chunk: ChunkId,
+        /// Whether a descriptor rides along.
+        exported: bool,
+    },
+    /// A chunk could not be made.
+    ChunkFailed {
+        /// Owner.
+        session: SessionId,
+        /// Which.
+        chunk: ChunkId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        text: String,
+    },
+    /// A pipeline is there.
+    PipelineReady {
+        /// Which.
+        hash: ProgramHash,
+    },
+    /// A pipeline could not be made.
+    PipelineFailed {
+        /// Which.
+        hash: ProgramHash,
+        /// In words.
+        text: String,
+    },
+    /// The session broke the protocol in its ring; it must be ended.
+    SessionFault {
+        /// Which.
+        session: SessionId,
+        /// In words.
+        text: String,
+    },
+    /// A submit was refused; the session goes on. For the log, rate-limited by the engine.
+    SubmitRefused {
+        /// Whose.
+        session: SessionId,
+        /// Stream and value of the submit.
+        stream: u32,
+        /// Value of the submit in its stream.
+        value: u64,
+        /// Why.
+        code: ErrorCode,
+        /// How many more of this session were not reported since the last report.
+        suppressed: u32,
+    },
+    /// The device is lost; the engine exits.
+    DeviceLost {
+        /// In words.
+        text: String,
+    },
+}
+
+impl FromEngine {
+    /// Descriptors that the message carries.
+    pub fn descriptors(&self) -> usize {
+        usize::from(matches!(self, FromEngine::ChunkReady { exported: true, .. }))
+    }
+}
+
+/// What a module may ask of the device: the gate of the compiler works with these. Names follow the Vulkan features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Minor version of Vulkan 1.x.
+    pub vulkan_minor: u32,
+    /// Bit set, see the engine's mapping to its features.
+    pub features: u64,
+    /// Bytes of push constants.
+    pub max_push_bytes: u32,
+    /// Invocations of a workgroup, by dimension.
+    pub max_workgroup_size: [u32; 3],
+    /// Invocations of a workgroup.
+    pub max_workgroup_invocations: u32,
+    /// Workgroup memory, bytes.
+    pub max_workgroup_memory_bytes: u32,
+}
+
+/// From the daemon to a compiler. 0 is reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCompiler {
+    /// Never sent: a packet of zeros is a protocol error, not a message.
+    Reserved,
+    /// Check, rewrite and compile a module (one descriptor). Answered by one [`FromCompiler`].
+    Compile {
+        /// Name of the result.
+        hash: ProgramHash,
+        /// Entry point.
+        entry: String,
+        /// Bytes of the module.
+        module_bytes: u64,
+        /// Constants to specialize.
+        specialization: Vec<Specialization>,
+        /// What the module may ask for.
+        capabilities: Capabilities,
+    },
+}
+
+impl ToCompiler {
+    /// Descriptors that the message carries.
+    pub fn descriptors(&self) -> usize {
+        1
+    }
+}
+
+/// From a compiler. 0 is reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromCompiler {
+    /// Never sent: a packet of zeros is a protocol error, not a message.
+    Reserved,
+    /// Descriptors: the rewritten module, the pipeline cache (may be empty).
+    Compiled {
+        /// Which.
+        hash: ProgramHash,
+        /// Its interface.
+        interface: Interface,
+    },
+    /// No.
+    Refused {
+        /// Which.
+        hash: ProgramHash,
+        /// `InvalidModule` or `CompileFailed`.
+        code: ErrorCode,
+        /// In words.
+        text: String,
+    },
+}
+
+impl FromCompiler {
+    /// Descriptors that the message carries.
+    pub fn descriptors(&self) -> usize {
+        if matches!(self, FromCompiler::Compiled { .. }) { 2 } else { 0 }
+    }
+}

@@ -1,0 +1,56 @@
+//! Every limit of the wire, with unit and derivation. Lengths are compared with them before anything is allocated.
+
+/// One control message, bytes. A Linux SEQPACKET refuses above about 208 KiB; the largest message is far below.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// Descriptors in one message.
+pub const MAX_DESCRIPTORS: usize = 4;
+/// A client's name, bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 64;
+/// An entry point's name, bytes.
+pub const MAX_ENTRY_BYTES: usize = 128;
+/// Specialization constants of one program.
+pub const MAX_SPECIALIZATION: usize = 64;
+/// A SPIR-V module, bytes.
+pub const MAX_MODULE_BYTES: u64 = 16 << 20;
+/// Bindings of one program: the smallest `maxPerStageDescriptorStorageBuffers` of desktop drivers is larger, and one
+/// push of descriptors stays within the 32 that `maxPushDescriptors` grants at least.
+pub const MAX_BINDINGS: usize = 32;
+/// Push constants, bytes (the spec's minimum of 128; drivers with more report it in the device's limits).
+pub const MAX_PUSH_BYTES: usize = 256;
+/// A refusal's text, bytes.
+pub const MAX_TEXT_BYTES: usize = 4096;
+
+/// Streams of a session.
+pub const MAX_STREAMS: usize = 256;
+/// Records in the ring of one stream; a power of two.
+pub const RING_RECORDS: u32 = 128;
+/// Payload bytes in the ring of one stream; a power of two.
+pub const RING_PAYLOAD_BYTES: u32 = 32 * 1024;
+/// One submit, bytes, however many records it is cut into.
+pub const MAX_SUBMIT_BYTES: usize = 4 << 20;
+/// Commands of one submit.
+pub const MAX_SUBMIT_COMMANDS: usize = 65_536;
+/// Bytes of one update command (`vkCmdUpdateBuffer`).
+pub const MAX_UPDATE_BYTES: usize = 65_536;
+
+/// Sessions of a daemon; a connection beyond them is refused with `DaemonFull`.
+pub const MAX_SESSIONS: usize = 1024;
+/// Sessions of one UID other than root: no user may occupy all of [`MAX_SESSIONS`].
+pub const MAX_SESSIONS_PER_UID: usize = 768;
+/// Programs of a session.
+pub const MAX_PROGRAMS: usize = 4096;
+/// Buffers of a session.
+pub const MAX_BUFFERS: usize = 65_536;
+/// Compiled programs the daemon keeps although no session uses them.
+pub const MAX_INTERNED_PROGRAMS: usize = 4096;
+
+/// Granularity of buffers inside a chunk, bytes: covers `minStorageBufferOffsetAlignment` of every known driver (256)
+/// and keeps neighbours in separate cache lines.
+pub const BUFFER_ALIGNMENT: u64 = 256;
+/// Granularity of chunks inside an arena, bytes: a multiple of every `minImportedHostPointerAlignment` seen (4 096, and
+/// 65 536 on kernels with large pages).
+pub const CHUNK_ALIGNMENT: u64 = 64 * 1024;
+/// Smallest chunk of shared memory, bytes. GPUs pin what they import, so the first buffer should not cost much more.
+pub const SHARED_CHUNK_BYTES: u64 = 4 << 20;
+/// Smallest chunk of device memory, bytes.
+pub const DEVICE_CHUNK_BYTES: u64 = 16 << 20;
