@@ -1,5 +1,8 @@
 //! How the processes of vkmps touch each other: sockets that carry descriptors, sealed memory, rings in it, wake-ups.
-#![allow(unsafe_code, reason = "mmap, futex and fork have no safe form; every other crate but gpu, capi and icd forbids it")]
+#![allow(
+    unsafe_code,
+    reason = "mmap, futex and fork have no safe form; every other crate but gpu, capi and icd forbids it"
+)]
 
 pub mod crash;
 pub mod memory;

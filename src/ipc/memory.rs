@@ -17,13 +17,23 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// A zeroed memfd of a fixed size: sealed against shrinking, growing and further seals, mode 0600 (a read-only
 /// descriptor of a group-readable memfd could be reopened for writing through /proc).
 pub fn sealed_memfd(name: &str, bytes: u64) -> Result<OwnedFd, SystemError> {
-    let invalid = SystemError { call: "memfd_create", errno: nix::errno::Errno::EINVAL };
+    let invalid = SystemError {
+        call: "memfd_create",
+        errno: nix::errno::Errno::EINVAL,
+    };
     let name = CString::new(name).map_err(|_| invalid)?;
-    let fd = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
-        .map_err(SystemError::of("memfd_create"))?;
-    nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)
-        .map_err(SystemError::of("fchmod"))?;
-    nix::unistd::ftruncate(&fd, i64::try_from(bytes).map_err(|_| invalid)?).map_err(SystemError::of("ftruncate"))?;
+    let fd = memfd_create(
+        name.as_c_str(),
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+    )
+    .map_err(SystemError::of("memfd_create"))?;
+    nix::sys::stat::fchmod(
+        &fd,
+        nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+    )
+    .map_err(SystemError::of("fchmod"))?;
+    nix::unistd::ftruncate(&fd, i64::try_from(bytes).map_err(|_| invalid)?)
+        .map_err(SystemError::of("ftruncate"))?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).map_err(SystemError::of("fcntl(F_ADD_SEALS)"))?;
     Ok(fd)
@@ -38,7 +48,12 @@ pub fn memfd_with(name: &str, bytes: &[u8]) -> Result<OwnedFd, SystemError> {
         match nix::sys::uio::pwrite(&fd, &bytes[written..], at) {
             Ok(count) => written += count,
             Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(SystemError { call: "pwrite", errno }),
+            Err(errno) => {
+                return Err(SystemError {
+                    call: "pwrite",
+                    errno,
+                });
+            }
         }
     }
     Ok(fd)
@@ -52,10 +67,20 @@ pub fn read_exactly(fd: impl AsFd, bytes: usize) -> Result<Vec<u8>, SystemError>
     while read < bytes {
         let at = i64::try_from(read).expect("slices are smaller than i64::MAX");
         match nix::sys::uio::pread(fd.as_fd(), &mut buffer[read..], at) {
-            Ok(0) => return Err(SystemError { call: "pread (file shorter than announced)", errno: nix::errno::Errno::ENODATA }),
+            Ok(0) => {
+                return Err(SystemError {
+                    call: "pread (file shorter than announced)",
+                    errno: nix::errno::Errno::ENODATA,
+                });
+            }
             Ok(count) => read += count,
             Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(SystemError { call: "pread", errno }),
+            Err(errno) => {
+                return Err(SystemError {
+                    call: "pread",
+                    errno,
+                });
+            }
         }
     }
     Ok(buffer)
@@ -79,12 +104,18 @@ impl Region {
     /// # Errors
     /// `EINVAL` when the memfd is not sealed against shrinking or is shorter than the range.
     pub fn map(fd: impl AsFd, offset: u64, bytes: usize) -> Result<Self, SystemError> {
-        let bad = |call| SystemError { call, errno: nix::errno::Errno::EINVAL };
-        let seals = fcntl(fd.as_fd(), FcntlArg::F_GET_SEALS).map_err(SystemError::of("fcntl(F_GET_SEALS)"))?;
+        let bad = |call| SystemError {
+            call,
+            errno: nix::errno::Errno::EINVAL,
+        };
+        let seals = fcntl(fd.as_fd(), FcntlArg::F_GET_SEALS)
+            .map_err(SystemError::of("fcntl(F_GET_SEALS)"))?;
         if !SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK) {
             return Err(bad("mapping memory that can shrink"));
         }
-        let size = nix::sys::stat::fstat(fd.as_fd()).map_err(SystemError::of("fstat"))?.st_size;
+        let size = nix::sys::stat::fstat(fd.as_fd())
+            .map_err(SystemError::of("fstat"))?
+            .st_size;
         let size = u64::try_from(size).map_err(|_| bad("fstat"))?;
         let end = offset.checked_add(bytes as u64).ok_or(bad("mapping"))?;
         if end > size {

@@ -24,7 +24,9 @@ impl SessionRegion {
 
     /// Marks a stream as having new records (client). True when the engine must be rung.
     pub fn mark_dirty(&self, index: usize) -> bool {
-        self.0.u64(session::DIRTY + index / 64 * 8).fetch_or(1 << (index % 64), Ordering::SeqCst);
+        self.0
+            .u64(session::DIRTY + index / 64 * 8)
+            .fetch_or(1 << (index % 64), Ordering::SeqCst);
         let need = self.0.u32(session::NEED_DOORBELL);
         need.load(Ordering::SeqCst) != 0 && need.swap(0, Ordering::SeqCst) != 0
     }
@@ -33,14 +35,21 @@ impl SessionRegion {
     #[inline]
     pub fn take_dirty(&self, word: usize) -> u64 {
         let dirty = self.0.u64(session::DIRTY + word * 8);
-        if dirty.load(Ordering::Relaxed) == 0 { 0 } else { dirty.swap(0, Ordering::SeqCst) }
+        if dirty.load(Ordering::Relaxed) == 0 {
+            0
+        } else {
+            dirty.swap(0, Ordering::SeqCst)
+        }
     }
 
     /// Asks to be rung (engine). True when there is something to do already: the request is withdrawn then.
     pub fn ask_for_doorbell(&self) -> bool {
-        self.0.u32(session::NEED_DOORBELL).store(1, Ordering::SeqCst);
+        self.0
+            .u32(session::NEED_DOORBELL)
+            .store(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let dirty = (0..session::DIRTY_WORDS).any(|word| self.0.u64(session::DIRTY + word * 8).load(Ordering::SeqCst) != 0);
+        let dirty = (0..session::DIRTY_WORDS)
+            .any(|word| self.0.u64(session::DIRTY + word * 8).load(Ordering::SeqCst) != 0);
         if dirty {
             self.awake();
         }
@@ -49,27 +58,45 @@ impl SessionRegion {
 
     /// No bell needed: the engine polls (engine).
     pub fn awake(&self) {
-        self.0.u32(session::NEED_DOORBELL).store(0, Ordering::Relaxed);
+        self.0
+            .u32(session::NEED_DOORBELL)
+            .store(0, Ordering::Relaxed);
     }
 
     /// How long waiting clients may poll (engine).
     pub fn set_spin(&self, spin: Duration) {
         let nanoseconds = u32::try_from(spin.as_nanos()).unwrap_or(u32::MAX);
-        self.0.u32(session::SPIN_NS).store(nanoseconds, Ordering::Relaxed);
+        self.0
+            .u32(session::SPIN_NS)
+            .store(nanoseconds, Ordering::Relaxed);
     }
 
     /// How long to poll before sleeping (client); at most a millisecond, whatever stands there.
     pub fn spin(&self) -> Duration {
-        Duration::from_nanos(self.0.u32(session::SPIN_NS).load(Ordering::Relaxed).min(1_000_000).into())
+        Duration::from_nanos(
+            self.0
+                .u32(session::SPIN_NS)
+                .load(Ordering::Relaxed)
+                .min(1_000_000)
+                .into(),
+        )
     }
 
     /// Says that completions of the session were published (engine).
     #[inline]
     pub fn announce(&self) {
         let activity = self.0.u32(session::ACTIVITY);
-        activity.store(activity.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        activity.store(
+            activity.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Release,
+        );
         fence(Ordering::SeqCst);
-        if self.0.u32(session::ACTIVITY_WAITERS).load(Ordering::Relaxed) != 0 {
+        if self
+            .0
+            .u32(session::ACTIVITY_WAITERS)
+            .load(Ordering::Relaxed)
+            != 0
+        {
             futex_wake_all(activity);
         }
     }
@@ -95,10 +122,19 @@ impl SessionRegion {
 
     /// Ends the session for its client: `code` becomes visible and everybody who waits wakes up (daemon).
     pub fn end(&self, code: ErrorCode) {
-        self.0.u32(session::STATE).store(code.number().into(), Ordering::SeqCst);
+        self.0
+            .u32(session::STATE)
+            .store(code.number().into(), Ordering::SeqCst);
         for index in 0..MAX_STREAMS {
             // Only streams in use are touched: waking a futex in a page that does not exist would create it.
-            if self.0.u64(session::USED + index / 64 * 8).load(Ordering::Relaxed) >> (index % 64) & 1 == 1 {
+            if self
+                .0
+                .u64(session::USED + index / 64 * 8)
+                .load(Ordering::Relaxed)
+                >> (index % 64)
+                & 1
+                == 1
+            {
                 let sequence = self.0.u32(stream_offset(index) + stream::SEQUENCE);
                 sequence.fetch_add(1, Ordering::SeqCst);
                 futex_wake_all(sequence);
@@ -112,27 +148,52 @@ impl SessionRegion {
     pub fn ended(&self) -> Option<ErrorCode> {
         match self.0.u32(session::STATE).load(Ordering::Acquire) {
             0 => None,
-            number => Some(u16::try_from(number).ok().and_then(|n| ErrorCode::try_from(n).ok()).unwrap_or(ErrorCode::DaemonLost)),
+            number => Some(
+                u16::try_from(number)
+                    .ok()
+                    .and_then(|n| ErrorCode::try_from(n).ok())
+                    .unwrap_or(ErrorCode::DaemonLost),
+            ),
         }
     }
 
     /// The client's side of a stream.
     pub fn producer(&self, index: usize) -> Producer {
-        self.0.u64(session::USED + index / 64 * 8).fetch_or(1 << (index % 64), Ordering::SeqCst);
+        self.0
+            .u64(session::USED + index / 64 * 8)
+            .fetch_or(1 << (index % 64), Ordering::SeqCst);
         let base = stream_offset(index);
         let tail = self.0.u32(base + stream::TAIL).load(Ordering::Relaxed);
-        let payload_tail = self.0.u32(base + stream::PAYLOAD_RETIRED).load(Ordering::Acquire);
-        Producer { region: self.0.clone(), base, tail, payload_tail }
+        let payload_tail = self
+            .0
+            .u32(base + stream::PAYLOAD_RETIRED)
+            .load(Ordering::Acquire);
+        Producer {
+            region: self.0.clone(),
+            base,
+            tail,
+            payload_tail,
+        }
     }
 
     /// The engine's side of a stream, from its beginning.
     pub fn consumer(&self, index: usize) -> Consumer {
-        Consumer { region: self.0.clone(), base: stream_offset(index), head: 0, retired: 0, payload_head: 0, payload_retired: 0 }
+        Consumer {
+            region: self.0.clone(),
+            base: stream_offset(index),
+            head: 0,
+            retired: 0,
+            payload_head: 0,
+            payload_retired: 0,
+        }
     }
 
     /// What a waiting client looks at.
     pub fn completion(&self, index: usize) -> Completion {
-        Completion { region: self.0.clone(), base: stream_offset(index) }
+        Completion {
+            region: self.0.clone(),
+            base: stream_offset(index),
+        }
     }
 }
 
@@ -147,28 +208,44 @@ impl Completion {
     /// Value of the last completed submit.
     #[inline]
     pub fn completed(&self) -> u64 {
-        self.region.u64(self.base + stream::COMPLETED).load(Ordering::Acquire)
+        self.region
+            .u64(self.base + stream::COMPLETED)
+            .load(Ordering::Acquire)
     }
 
     /// First failed value that is not acknowledged, and why.
     pub fn failure(&self) -> Option<(u64, ErrorCode)> {
-        let at = self.region.u64(self.base + stream::FAILED_AT).load(Ordering::Acquire);
-        let code = self.region.u32(self.base + stream::ERROR).load(Ordering::Relaxed);
-        let code = u16::try_from(code).ok().and_then(|number| ErrorCode::try_from(number).ok());
+        let at = self
+            .region
+            .u64(self.base + stream::FAILED_AT)
+            .load(Ordering::Acquire);
+        let code = self
+            .region
+            .u32(self.base + stream::ERROR)
+            .load(Ordering::Relaxed);
+        let code = u16::try_from(code)
+            .ok()
+            .and_then(|number| ErrorCode::try_from(number).ok());
         (at != 0).then(|| (at, code.unwrap_or(ErrorCode::Protocol)))
     }
 
     /// Counts completions; read it before deciding to sleep.
     #[inline]
     pub fn sequence(&self) -> u32 {
-        self.region.u32(self.base + stream::SEQUENCE).load(Ordering::Acquire)
+        self.region
+            .u32(self.base + stream::SEQUENCE)
+            .load(Ordering::Acquire)
     }
 
     /// Sleeps unless the sequence has moved on.
     pub fn sleep(&self, sequence: u32, timeout: Duration) {
         let waiters = self.region.u32(self.base + stream::WAITERS);
         waiters.fetch_add(1, Ordering::SeqCst);
-        futex_wait(self.region.u32(self.base + stream::SEQUENCE), sequence, timeout);
+        futex_wait(
+            self.region.u32(self.base + stream::SEQUENCE),
+            sequence,
+            timeout,
+        );
         waiters.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -185,17 +262,30 @@ pub struct Producer {
 impl Producer {
     /// Payload bytes that fit now, 0 when no record fits.
     pub fn room(&self) -> usize {
-        let retired = self.region.u32(self.base + stream::RETIRED).load(Ordering::Acquire);
+        let retired = self
+            .region
+            .u32(self.base + stream::RETIRED)
+            .load(Ordering::Acquire);
         if self.tail.wrapping_sub(retired) >= RING_RECORDS {
             return 0;
         }
-        let payload_retired = self.region.u32(self.base + stream::PAYLOAD_RETIRED).load(Ordering::Acquire);
-        (RING_PAYLOAD_BYTES - self.payload_tail.wrapping_sub(payload_retired).min(RING_PAYLOAD_BYTES)) as usize
+        let payload_retired = self
+            .region
+            .u32(self.base + stream::PAYLOAD_RETIRED)
+            .load(Ordering::Acquire);
+        (RING_PAYLOAD_BYTES
+            - self
+                .payload_tail
+                .wrapping_sub(payload_retired)
+                .min(RING_PAYLOAD_BYTES)) as usize
     }
 
     /// Whether another record fits at all.
     pub fn has_slot(&self) -> bool {
-        let retired = self.region.u32(self.base + stream::RETIRED).load(Ordering::Acquire);
+        let retired = self
+            .region
+            .u32(self.base + stream::RETIRED)
+            .load(Ordering::Acquire);
         self.tail.wrapping_sub(retired) < RING_RECORDS
     }
 
@@ -206,17 +296,24 @@ impl Producer {
         if !self.has_slot() || payload.len() > self.room() {
             return false;
         }
-        let Ok(bytes) = u32::try_from(payload.len()) else { return false };
+        let Ok(bytes) = u32::try_from(payload.len()) else {
+            return false;
+        };
         record.payload_offset = self.payload_tail;
         record.payload_bytes = bytes;
         let start = (self.payload_tail & (RING_PAYLOAD_BYTES - 1)) as usize;
         let first = payload.len().min(RING_PAYLOAD_BYTES as usize - start);
-        self.region.write(self.base + stream::PAYLOAD + start, &payload[..first]);
-        self.region.write(self.base + stream::PAYLOAD, &payload[first..]);
-        self.region.write(self.base + record_offset(self.tail), record.as_bytes());
+        self.region
+            .write(self.base + stream::PAYLOAD + start, &payload[..first]);
+        self.region
+            .write(self.base + stream::PAYLOAD, &payload[first..]);
+        self.region
+            .write(self.base + record_offset(self.tail), record.as_bytes());
         self.payload_tail = self.payload_tail.wrapping_add(bytes);
         self.tail = self.tail.wrapping_add(1);
-        self.region.u32(self.base + stream::TAIL).store(self.tail, Ordering::Release);
+        self.region
+            .u32(self.base + stream::TAIL)
+            .store(self.tail, Ordering::Release);
         true
     }
 }
@@ -264,17 +361,27 @@ pub enum RingViolation {
 
 impl Consumer {
     /// The next record; its payload is appended to `payload`. Both are private copies.
-    pub fn next(&mut self, payload: &mut Vec<u64>) -> Result<Option<(Record, RingEnd)>, RingViolation> {
-        let tail = self.region.u32(self.base + stream::TAIL).load(Ordering::Acquire);
+    pub fn next(
+        &mut self,
+        payload: &mut Vec<u64>,
+    ) -> Result<Option<(Record, RingEnd)>, RingViolation> {
+        let tail = self
+            .region
+            .u32(self.base + stream::TAIL)
+            .load(Ordering::Acquire);
         if tail == self.head {
             return Ok(None);
         }
         let unread = tail.wrapping_sub(self.head);
         if unread > RING_RECORDS || tail.wrapping_sub(self.retired) > RING_RECORDS {
-            return Err(RingViolation::Tail { tail, retired: self.retired });
+            return Err(RingViolation::Tail {
+                tail,
+                retired: self.retired,
+            });
         }
         let mut words = [0_u64; size_of::<Record>() / 8];
-        self.region.read_words(self.base + record_offset(self.head), &mut words);
+        self.region
+            .read_words(self.base + record_offset(self.head), &mut words);
         let record: Record = zerocopy::transmute!(words);
         let used = self.payload_head.wrapping_sub(self.payload_retired);
         if record.payload_offset != self.payload_head
@@ -293,11 +400,18 @@ impl Consumer {
         let start = (self.payload_head & (RING_PAYLOAD_BYTES - 1)) as usize;
         let first = length.min((RING_PAYLOAD_BYTES as usize - start) / 8);
         let (one, two) = payload[at..].split_at_mut(first);
-        self.region.read_words(self.base + stream::PAYLOAD + start, one);
+        self.region
+            .read_words(self.base + stream::PAYLOAD + start, one);
         self.region.read_words(self.base + stream::PAYLOAD, two);
         self.head = self.head.wrapping_add(1);
         self.payload_head = self.payload_head.wrapping_add(record.payload_bytes);
-        Ok(Some((record, RingEnd { record: self.head, payload: self.payload_head })))
+        Ok(Some((
+            record,
+            RingEnd {
+                record: self.head,
+                payload: self.payload_head,
+            },
+        )))
     }
 
     /// Records consumed so far, free-running.
@@ -309,30 +423,49 @@ impl Consumer {
     pub fn retire(&mut self, end: RingEnd) {
         self.retired = end.record;
         self.payload_retired = end.payload;
-        self.region.u32(self.base + stream::PAYLOAD_RETIRED).store(end.payload, Ordering::Release);
-        self.region.u32(self.base + stream::RETIRED).store(end.record, Ordering::Release);
+        self.region
+            .u32(self.base + stream::PAYLOAD_RETIRED)
+            .store(end.payload, Ordering::Release);
+        self.region
+            .u32(self.base + stream::RETIRED)
+            .store(end.record, Ordering::Release);
     }
 
     /// Publishes that submits up to `value` are over.
     #[inline]
     pub fn complete(&self, value: u64) {
-        self.region.u64(self.base + stream::COMPLETED).store(value, Ordering::Release);
+        self.region
+            .u64(self.base + stream::COMPLETED)
+            .store(value, Ordering::Release);
     }
 
     /// Poisons the stream from `value` on, or heals it (`None`).
     pub fn set_failure(&self, failure: Option<(u64, ErrorCode)>) {
-        let (value, number) = failure.map_or((0, 0), |(value, code)| (value, u32::from(code.number())));
-        self.region.u32(self.base + stream::ERROR).store(number, Ordering::Relaxed);
-        self.region.u64(self.base + stream::FAILED_AT).store(value, Ordering::Release);
+        let (value, number) =
+            failure.map_or((0, 0), |(value, code)| (value, u32::from(code.number())));
+        self.region
+            .u32(self.base + stream::ERROR)
+            .store(number, Ordering::Relaxed);
+        self.region
+            .u64(self.base + stream::FAILED_AT)
+            .store(value, Ordering::Release);
     }
 
     /// Makes what was published known to those who sleep.
     #[inline]
     pub fn announce(&self) {
         let sequence = self.region.u32(self.base + stream::SEQUENCE);
-        sequence.store(sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        sequence.store(
+            sequence.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Release,
+        );
         fence(Ordering::SeqCst);
-        if self.region.u32(self.base + stream::WAITERS).load(Ordering::Relaxed) != 0 {
+        if self
+            .region
+            .u32(self.base + stream::WAITERS)
+            .load(Ordering::Relaxed)
+            != 0
+        {
             futex_wake_all(sequence);
         }
     }
@@ -344,11 +477,17 @@ mod tests {
     use vkmps_protocol::ring::RecordKind;
 
     fn region() -> SessionRegion {
-        SessionRegion::map(crate::memory::sealed_memfd("ring", REGION_BYTES as u64).unwrap()).unwrap()
+        SessionRegion::map(crate::memory::sealed_memfd("ring", REGION_BYTES as u64).unwrap())
+            .unwrap()
     }
 
     fn submit(value: u64) -> Record {
-        Record { kind: RecordKind::Submit.number(), commands: 1, value, ..Record::default() }
+        Record {
+            kind: RecordKind::Submit.number(),
+            commands: 1,
+            value,
+            ..Record::default()
+        }
     }
 
     #[test]
@@ -356,7 +495,9 @@ mod tests {
         let region = region();
         let (mut producer, mut consumer) = (region.producer(3), region.consumer(3));
         for value in 1..1000_u64 {
-            let payload: Vec<u8> = (0..8 * (value % 1500)).map(|byte| (byte * value % 251) as u8).collect();
+            let payload: Vec<u8> = (0..8 * (value % 1500))
+                .map(|byte| (byte * value % 251) as u8)
+                .collect();
             assert!(producer.push(submit(value), &payload));
             let mut words = Vec::new();
             let (record, end) = consumer.next(&mut words).unwrap().unwrap();
@@ -386,12 +527,29 @@ mod tests {
     fn impossible_indices_are_violations() {
         let region = region();
         let mut consumer = region.consumer(0);
-        region.0.u32(stream_offset(0) + stream::TAIL).store(RING_RECORDS + 1, Ordering::Relaxed);
-        assert!(matches!(consumer.next(&mut Vec::new()), Err(RingViolation::Tail { .. })));
-        region.0.u32(stream_offset(0) + stream::TAIL).store(1, Ordering::Relaxed);
-        let record = Record { payload_bytes: RING_PAYLOAD_BYTES + 8, ..submit(1) };
-        region.0.write(stream_offset(0) + record_offset(0), record.as_bytes());
-        assert!(matches!(consumer.next(&mut Vec::new()), Err(RingViolation::Payload { .. })));
+        region
+            .0
+            .u32(stream_offset(0) + stream::TAIL)
+            .store(RING_RECORDS + 1, Ordering::Relaxed);
+        assert!(matches!(
+            consumer.next(&mut Vec::new()),
+            Err(RingViolation::Tail { .. })
+        ));
+        region
+            .0
+            .u32(stream_offset(0) + stream::TAIL)
+            .store(1, Ordering::Relaxed);
+        let record = Record {
+            payload_bytes: RING_PAYLOAD_BYTES + 8,
+            ..submit(1)
+        };
+        region
+            .0
+            .write(stream_offset(0) + record_offset(0), record.as_bytes());
+        assert!(matches!(
+            consumer.next(&mut Vec::new()),
+            Err(RingViolation::Payload { .. })
+        ));
     }
 
     #[test]

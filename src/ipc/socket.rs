@@ -4,8 +4,9 @@ use crate::SystemError;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
-    connect, getsockopt, listen, recvmsg, sendmsg, socket, socketpair, sockopt,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg, socket, socketpair,
+    sockopt,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -47,7 +48,12 @@ impl Seqpacket {
             match connect(socket.0.as_raw_fd(), &address) {
                 Ok(()) => return Ok(socket),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(SystemError { call: "connect", errno }),
+                Err(errno) => {
+                    return Err(SystemError {
+                        call: "connect",
+                        errno,
+                    });
+                }
             }
         }
     }
@@ -63,15 +69,23 @@ impl Seqpacket {
 
     /// Two connected ends; both block.
     pub fn pair() -> Result<(Self, Self), SystemError> {
-        let (one, two) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(SystemError::of("socketpair"))?;
+        let (one, two) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(SystemError::of("socketpair"))?;
         Ok((Self(one), Self(two)))
     }
 
     /// The next connection, non-blocking; `EAGAIN` when there is none.
     pub fn accept(&self) -> Result<Self, SystemError> {
-        let fd = accept4(self.0.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
-            .map_err(SystemError::of("accept4"))?;
+        let fd = accept4(
+            self.0.as_raw_fd(),
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        )
+        .map_err(SystemError::of("accept4"))?;
         // SAFETY: accept4 returned a new descriptor that nobody else owns.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
@@ -79,26 +93,52 @@ impl Seqpacket {
     /// Makes reads and writes return `EAGAIN` instead of blocking, or the other way round.
     pub fn set_nonblocking(&self, nonblocking: bool) -> Result<(), SystemError> {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
-        let flags = if nonblocking { OFlag::O_NONBLOCK } else { OFlag::empty() };
-        fcntl(&self.0, FcntlArg::F_SETFL(flags)).map_err(SystemError::of("fcntl(F_SETFL)")).map(drop)
+        let flags = if nonblocking {
+            OFlag::O_NONBLOCK
+        } else {
+            OFlag::empty()
+        };
+        fcntl(&self.0, FcntlArg::F_SETFL(flags))
+            .map_err(SystemError::of("fcntl(F_SETFL)"))
+            .map(drop)
     }
 
     /// Who connected.
     pub fn peer_credentials(&self) -> Result<Credentials, SystemError> {
-        let peer = getsockopt(&self.0, sockopt::PeerCredentials).map_err(SystemError::of("getsockopt(SO_PEERCRED)"))?;
-        Ok(Credentials { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() })
+        let peer = getsockopt(&self.0, sockopt::PeerCredentials)
+            .map_err(SystemError::of("getsockopt(SO_PEERCRED)"))?;
+        Ok(Credentials {
+            uid: peer.uid(),
+            gid: peer.gid(),
+            pid: peer.pid(),
+        })
     }
 
     /// Sends one packet, whole or not at all.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), SystemError> {
         let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
         let control = [ControlMessage::ScmRights(&raw)];
-        let control = if raw.is_empty() { &control[..0] } else { &control[..] };
+        let control = if raw.is_empty() {
+            &control[..0]
+        } else {
+            &control[..]
+        };
         loop {
-            match sendmsg::<UnixAddr>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None) {
+            match sendmsg::<UnixAddr>(
+                self.0.as_raw_fd(),
+                &[IoSlice::new(bytes)],
+                control,
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            ) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(SystemError { call: "sendmsg", errno }),
+                Err(errno) => {
+                    return Err(SystemError {
+                        call: "sendmsg",
+                        errno,
+                    });
+                }
             }
         }
     }
@@ -108,21 +148,36 @@ impl Seqpacket {
         let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
         let mut vector = [IoSliceMut::new(buffer)];
         let message = loop {
-            match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut vector, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+            match recvmsg::<UnixAddr>(
+                self.0.as_raw_fd(),
+                &mut vector,
+                Some(&mut control),
+                MsgFlags::MSG_CMSG_CLOEXEC,
+            ) {
                 Ok(message) => break message,
                 Err(Errno::EINTR) => {}
                 Err(Errno::ECONNRESET) => return Ok(None),
-                Err(errno) => return Err(SystemError { call: "recvmsg", errno }),
+                Err(errno) => {
+                    return Err(SystemError {
+                        call: "recvmsg",
+                        errno,
+                    });
+                }
             }
         };
         let mut descriptors = Vec::new();
         // Descriptors beyond the space were closed by the kernel, which then sets MSG_CTRUNC.
-        let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+        let truncated = message
+            .flags
+            .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
         if let Ok(headers) = message.cmsgs() {
             for header in headers {
                 if let ControlMessageOwned::ScmRights(raw) = header {
                     // SAFETY: the kernel made these descriptors for this call; nobody else owns them.
-                    descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                    descriptors.extend(
+                        raw.into_iter()
+                            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                    );
                 }
             }
         }
@@ -130,7 +185,11 @@ impl Seqpacket {
         if bytes == 0 && descriptors.is_empty() && !truncated {
             return Ok(None);
         }
-        Ok(Some(Packet { bytes, truncated, descriptors }))
+        Ok(Some(Packet {
+            bytes,
+            truncated,
+            descriptors,
+        }))
     }
 
     /// Whether the peer has gone. Never blocks.
@@ -138,11 +197,16 @@ impl Seqpacket {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         let mut set = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
-        poll(&mut set, PollTimeout::ZERO).is_ok() && set[0].revents().is_some_and(|events| events.intersects(gone))
+        poll(&mut set, PollTimeout::ZERO).is_ok()
+            && set[0]
+                .revents()
+                .is_some_and(|events| events.intersects(gone))
     }
 
     fn unconnected(flags: SockFlag) -> Result<Self, SystemError> {
-        socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map(Self).map_err(SystemError::of("socket"))
+        socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+            .map(Self)
+            .map_err(SystemError::of("socket"))
     }
 }
 
@@ -187,7 +251,10 @@ mod tests {
         let mut buffer = message_buffer();
         let packet = two.receive(&mut *buffer).unwrap().unwrap();
         assert_eq!(&buffer[..packet.bytes], b"hello");
-        assert_eq!(crate::memory::read_exactly(&packet.descriptors[0], 3).unwrap(), b"abc");
+        assert_eq!(
+            crate::memory::read_exactly(&packet.descriptors[0], 3).unwrap(),
+            b"abc"
+        );
         assert!(!two.hung_up());
         drop(one);
         assert!(two.hung_up());

@@ -15,7 +15,15 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
     };
     // Not FUTEX_PRIVATE: the word is in memory that several processes map.
     // SAFETY: the word is valid for the call and the kernel only reads it; the timeout outlives the call.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &raw const timeout) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            expected,
+            &raw const timeout,
+        )
+    };
 }
 
 /// Wakes all who sleep on the word.

@@ -111,7 +111,9 @@ pub struct FillBody {
 }
 
 const _: () = assert!(size_of::<Header>() == 16 && size_of::<DispatchBody>() == 32);
-const _: () = assert!(size_of::<Binding>() == 32 && size_of::<CopyBody>() == 40 && size_of::<FillBody>() == 32);
+const _: () = assert!(
+    size_of::<Binding>() == 32 && size_of::<CopyBody>() == 40 && size_of::<FillBody>() == 32
+);
 
 /// A decoded command; borrows from the payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -164,7 +166,9 @@ pub fn decode(payload: &[u8]) -> Result<(Command<'_>, &[u8]), &'static str> {
     let body = &command[size_of::<Header>()..];
     let data_bytes = header.data_bytes as usize;
     let decoded = match header.opcode {
-        op if op == Opcode::Dispatch as u16 => decode_dispatch(body, data_bytes, header.bindings.into())?,
+        op if op == Opcode::Dispatch as u16 => {
+            decode_dispatch(body, data_bytes, header.bindings.into())?
+        }
         op if op == Opcode::Copy as u16 => {
             Command::Copy(CopyBody::read_from_bytes(body).map_err(|_| "copy of a wrong length")?)
         }
@@ -172,11 +176,15 @@ pub fn decode(payload: &[u8]) -> Result<(Command<'_>, &[u8]), &'static str> {
             Command::Fill(FillBody::read_from_bytes(body).map_err(|_| "fill of a wrong length")?)
         }
         op if op == Opcode::Update as u16 => {
-            let (update, data) = FillBody::read_from_prefix(body).map_err(|_| "update of a wrong length")?;
+            let (update, data) =
+                FillBody::read_from_prefix(body).map_err(|_| "update of a wrong length")?;
             if data_bytes > MAX_UPDATE_BYTES || data_bytes.next_multiple_of(8) != data.len() {
                 return Err("update with a wrong length of data");
             }
-            Command::Update { body: update, data: &data[..data_bytes] }
+            Command::Update {
+                body: update,
+                data: &data[..data_bytes],
+            }
         }
         op if op == Opcode::Barrier as u16 && body.is_empty() => Command::Barrier,
         _ => return Err("unknown opcode"),
@@ -184,8 +192,13 @@ pub fn decode(payload: &[u8]) -> Result<(Command<'_>, &[u8]), &'static str> {
     Ok((decoded, rest))
 }
 
-fn decode_dispatch(body: &[u8], push_bytes: usize, count: usize) -> Result<Command<'_>, &'static str> {
-    let (dispatch, rest) = DispatchBody::read_from_prefix(body).map_err(|_| "dispatch of a wrong length")?;
+fn decode_dispatch(
+    body: &[u8],
+    push_bytes: usize,
+    count: usize,
+) -> Result<Command<'_>, &'static str> {
+    let (dispatch, rest) =
+        DispatchBody::read_from_prefix(body).map_err(|_| "dispatch of a wrong length")?;
     if push_bytes > MAX_PUSH_BYTES || count > MAX_BINDINGS {
         return Err("more push constants or bindings than any program has");
     }
@@ -198,7 +211,11 @@ fn decode_dispatch(body: &[u8], push_bytes: usize, count: usize) -> Result<Comma
     if bindings.iter().any(|binding| binding.reserved != 0) {
         return Err("reserved field is not zero");
     }
-    Ok(Command::Dispatch { body: dispatch, push: &push[..push_bytes], bindings })
+    Ok(Command::Dispatch {
+        body: dispatch,
+        push: &push[..push_bytes],
+        bindings,
+    })
 }
 
 /// Writes commands one after another. What it holds is always a whole number of commands.
@@ -243,20 +260,48 @@ impl Encoder {
         if bindings.len() > MAX_BINDINGS {
             return Err(ErrorCode::BindingMismatch);
         }
-        let body = DispatchBody { program: program.0, groups, base };
-        self.command(Opcode::Dispatch, bindings.len(), push.len(), &[body.as_bytes(), push, bindings.as_bytes()]);
+        let body = DispatchBody {
+            program: program.0,
+            groups,
+            base,
+        };
+        self.command(
+            Opcode::Dispatch,
+            bindings.len(),
+            push.len(),
+            &[body.as_bytes(), push, bindings.as_bytes()],
+        );
         Ok(())
     }
 
     /// A copy.
-    pub fn copy(&mut self, source: BufferId, source_offset: u64, target: BufferId, target_offset: u64, bytes: u64) {
-        let body = CopyBody { source: source.0, source_offset, target: target.0, target_offset, bytes };
+    pub fn copy(
+        &mut self,
+        source: BufferId,
+        source_offset: u64,
+        target: BufferId,
+        target_offset: u64,
+        bytes: u64,
+    ) {
+        let body = CopyBody {
+            source: source.0,
+            source_offset,
+            target: target.0,
+            target_offset,
+            bytes,
+        };
         self.command(Opcode::Copy, 0, 0, &[body.as_bytes()]);
     }
 
     /// A fill.
     pub fn fill(&mut self, target: BufferId, offset: u64, bytes: u64, word: u32) {
-        let body = FillBody { target: target.0, offset, bytes, word, reserved: 0 };
+        let body = FillBody {
+            target: target.0,
+            offset,
+            bytes,
+            word,
+            reserved: 0,
+        };
         self.command(Opcode::Fill, 0, 0, &[body.as_bytes()]);
     }
 
@@ -268,7 +313,13 @@ impl Encoder {
         if data.len() > MAX_UPDATE_BYTES {
             return Err(ErrorCode::InvalidArgument);
         }
-        let body = FillBody { target: target.0, offset, bytes: data.len() as u64, word: 0, reserved: 0 };
+        let body = FillBody {
+            target: target.0,
+            offset,
+            bytes: data.len() as u64,
+            word: 0,
+            reserved: 0,
+        };
         self.command(Opcode::Update, 0, data.len(), &[body.as_bytes(), data]);
         Ok(())
     }
@@ -280,7 +331,11 @@ impl Encoder {
 
     /// Header and parts, each part padded to 8 bytes.
     fn command(&mut self, opcode: Opcode, bindings: usize, data_bytes: usize, parts: &[&[u8]]) {
-        let length = size_of::<Header>() + parts.iter().map(|part| part.len().next_multiple_of(8)).sum::<usize>();
+        let length = size_of::<Header>()
+            + parts
+                .iter()
+                .map(|part| part.len().next_multiple_of(8))
+                .sum::<usize>();
         let header = Header {
             opcode: opcode as u16,
             bindings: u16::try_from(bindings).expect("at most MAX_BINDINGS"),
@@ -301,7 +356,16 @@ impl Encoder {
 
 /// A binding of set 0, element 0, as the simple front ends use them.
 pub fn binding(index: u16, buffer: BufferId, offset: u64, range: u64, access: Access) -> Binding {
-    Binding { buffer: buffer.0, offset, range, set: 0, binding: index, element: 0, access: access.number(), reserved: 0 }
+    Binding {
+        buffer: buffer.0,
+        offset,
+        range,
+        set: 0,
+        binding: index,
+        element: 0,
+        access: access.number(),
+        reserved: 0,
+    }
 }
 
 #[cfg(test)]
@@ -322,15 +386,31 @@ mod tests {
     #[test]
     fn what_is_encoded_decodes_to_the_same() {
         let mut encoder = Encoder::default();
-        let bindings = [binding(0, BufferId(7), 256, 64, Access::Read), binding(1, BufferId(8), 0, 64, Access::Write)];
-        encoder.dispatch(ProgramId(9), [1, 2, 3], [0; 3], &[1, 2, 3, 4, 5], &bindings).unwrap();
+        let bindings = [
+            binding(0, BufferId(7), 256, 64, Access::Read),
+            binding(1, BufferId(8), 0, 64, Access::Write),
+        ];
+        encoder
+            .dispatch(ProgramId(9), [1, 2, 3], [0; 3], &[1, 2, 3, 4, 5], &bindings)
+            .unwrap();
         encoder.copy(BufferId(1), 2, BufferId(3), 4, 5);
         encoder.fill(BufferId(1), 4, 8, 0xabcd);
         encoder.update(BufferId(1), 4, &[9; 12]).unwrap();
         encoder.barrier();
         let (first, rest) = decode(encoder.bytes()).unwrap();
-        let body = DispatchBody { program: 9, groups: [1, 2, 3], base: [0; 3] };
-        assert_eq!(first, Command::Dispatch { body, push: &[1, 2, 3, 4, 5], bindings: &bindings });
+        let body = DispatchBody {
+            program: 9,
+            groups: [1, 2, 3],
+            base: [0; 3],
+        };
+        assert_eq!(
+            first,
+            Command::Dispatch {
+                body,
+                push: &[1, 2, 3, 4, 5],
+                bindings: &bindings
+            }
+        );
         assert_eq!(decode_all(rest).unwrap().len(), 4);
         assert_eq!(encoder.commands(), 5);
     }

@@ -122,7 +122,11 @@ impl ToEngine {
     /// Descriptors that the message carries.
     pub fn descriptors(&self) -> usize {
         match self {
-            ToEngine::Start | ToEngine::AddChunk { source: ChunkSource::Arena { .. }, .. } => 1,
+            ToEngine::Start
+            | ToEngine::AddChunk {
+                source: ChunkSource::Arena { .. },
+                ..
+            } => 1,
             ToEngine::AddSession { .. } | ToEngine::AddPipeline { .. } => 2,
             _ => 0,
         }
@@ -215,7 +219,10 @@ pub enum FromEngine {
 impl FromEngine {
     /// Descriptors that the message carries.
     pub fn descriptors(&self) -> usize {
-        usize::from(matches!(self, FromEngine::ChunkReady { exported: true, .. }))
+        usize::from(matches!(
+            self,
+            FromEngine::ChunkReady { exported: true, .. }
+        ))
     }
 }
 
@@ -289,6 +296,10 @@ pub enum FromCompiler {
 impl FromCompiler {
     /// Descriptors that the message carries.
     pub fn descriptors(&self) -> usize {
-        if matches!(self, FromCompiler::Compiled { .. }) { 2 } else { 0 }
+        if matches!(self, FromCompiler::Compiled { .. }) {
+            2
+        } else {
+            0
+        }
     }
 }

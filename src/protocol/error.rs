@@ -3,7 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 /// Why a request or a submit failed. The numbers are the wire's and, negated, the C library's; they never change meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
 #[serde(into = "u16", try_from = "u16")]
 #[repr(u16)]
 pub enum ErrorCode {

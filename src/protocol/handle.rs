@@ -29,7 +29,10 @@ pub fn pack(index: u32, generation: u32) -> u64 {
 }
 
 /// Index and generation of a handle.
-#[expect(clippy::cast_possible_truncation, reason = "each half is taken on purpose")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each half is taken on purpose"
+)]
 pub fn unpack(handle: u64) -> (u32, u32) {
     (handle as u32, (handle >> 32) as u32)
 }
@@ -50,7 +53,11 @@ struct Slot<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), used: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            used: 0,
+        }
     }
 }
 
@@ -73,8 +80,12 @@ impl<T> Table<T> {
             slot.value = Some(value);
             return pack(index, slot.generation);
         }
-        let index = u32::try_from(self.slots.len()).expect("limits.rs keeps tables far below 2^32 entries");
-        self.slots.push(Slot { generation: 1, value: Some(value) });
+        let index =
+            u32::try_from(self.slots.len()).expect("limits.rs keeps tables far below 2^32 entries");
+        self.slots.push(Slot {
+            generation: 1,
+            value: Some(value),
+        });
         pack(index, 1)
     }
 
@@ -83,31 +94,48 @@ impl<T> Table<T> {
         let (index, generation) = unpack(handle);
         let index = index as usize;
         while self.slots.len() <= index {
-            self.slots.push(Slot { generation: 0, value: None });
+            self.slots.push(Slot {
+                generation: 0,
+                value: None,
+            });
         }
         let slot = &mut self.slots[index];
         if slot.value.is_none() {
             self.used += 1;
         }
-        *slot = Slot { generation, value: Some(value) };
+        *slot = Slot {
+            generation,
+            value: Some(value),
+        };
     }
 
     /// The value of a handle, if it is live.
     pub fn get(&self, handle: u64) -> Option<&T> {
         let (index, generation) = unpack(handle);
-        self.slots.get(index as usize).filter(|slot| slot.generation == generation)?.value.as_ref()
+        self.slots
+            .get(index as usize)
+            .filter(|slot| slot.generation == generation)?
+            .value
+            .as_ref()
     }
 
     /// The value of a handle, if it is live.
     pub fn get_mut(&mut self, handle: u64) -> Option<&mut T> {
         let (index, generation) = unpack(handle);
-        self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?.value.as_mut()
+        self.slots
+            .get_mut(index as usize)
+            .filter(|slot| slot.generation == generation)?
+            .value
+            .as_mut()
     }
 
     /// Takes the value out; the handle never resolves again. A slot whose generations are used up is retired.
     pub fn remove(&mut self, handle: u64) -> Option<T> {
         let (index, generation) = unpack(handle);
-        let slot = self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?;
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .filter(|slot| slot.generation == generation)?;
         let value = slot.value.take()?;
         self.used -= 1;
         if let Some(next) = slot.generation.checked_add(1) {
@@ -119,7 +147,9 @@ impl<T> Table<T> {
 
     /// All live values with their handles.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        (0u32..).zip(&self.slots).filter_map(|(index, slot)| Some((pack(index, slot.generation), slot.value.as_ref()?)))
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(index, slot)| Some((pack(index, slot.generation), slot.value.as_ref()?)))
     }
 }
 

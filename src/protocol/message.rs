@@ -6,7 +6,9 @@ use crate::program::{Interface, Specialization};
 use serde::{Deserialize, Serialize};
 
 /// Priority of a session's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
 pub enum Priority {
     /// Whenever nobody else has work.
     Low,
@@ -196,7 +198,9 @@ impl DaemonMessage {
     pub fn descriptors(&self) -> usize {
         match self {
             DaemonMessage::Welcome { .. } => 2,
-            DaemonMessage::BufferReady { with_arena: true, .. } => 1,
+            DaemonMessage::BufferReady {
+                with_arena: true, ..
+            } => 1,
             _ => 0,
         }
     }

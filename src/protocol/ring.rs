@@ -127,7 +127,9 @@ impl TryFrom<u16> for RecordKind {
 pub const FLAG_EXPLICIT: u16 = 1;
 
 /// One record of a submission ring, 64 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Record {
     /// See [`RecordKind`].

@@ -1,0 +1,358 @@
+//! The scheduler against a device that completes levels at random times.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+
+/// What the test knows of a job.
+#[derive(Debug, Clone)]
+struct Known {
+    stream: StreamKey,
+    number: u32,
+    hazards: Vec<Hazard>,
+    order: Order,
+}
+
+/// A device and everything that must hold about what the scheduler asks of it.
+struct World {
+    scheduler: Scheduler,
+    now: Duration,
+    jobs: HashMap<JobKey, Known>,
+    submitted: HashMap<StreamKey, u32>,
+    retired: HashMap<StreamKey, u32>,
+    launched: HashSet<JobKey>,
+    dropped: usize,
+    open: Vec<StreamKey>,
+    launches: Vec<VecDeque<usize>>,
+    next: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Open(u8),
+    Submit {
+        stream: usize,
+        memory: u64,
+        start: u64,
+        length: u64,
+        write: bool,
+        stages: u32,
+        explicit: bool,
+    },
+    Launch,
+    Complete {
+        queue: usize,
+        microseconds: u64,
+    },
+    Close(usize),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let submit = (
+        any::<usize>(),
+        0..3_u64,
+        0..4_u64,
+        1..4_u64,
+        any::<bool>(),
+        1..3_u32,
+        any::<bool>(),
+    )
+        .prop_map(
+            |(stream, memory, start, length, write, stages, explicit)| Op::Submit {
+                stream,
+                memory,
+                start,
+                length,
+                write,
+                stages,
+                explicit,
+            },
+        );
+    let op = prop_oneof![
+        1 => any::<u8>().prop_map(Op::Open),
+        8 => submit,
+        4 => Just(Op::Launch),
+        4 => (any::<usize>(), 0..2000_u64).prop_map(|(queue, microseconds)| Op::Complete { queue, microseconds }),
+        1 => any::<usize>().prop_map(Op::Close),
+    ];
+    prop::collection::vec(op, 1..200)
+}
+
+impl World {
+    fn new(queues: usize) -> Self {
+        let config = Config {
+            queues,
+            level_jobs: 8,
+            spread_jobs: 2,
+        };
+        Self {
+            scheduler: Scheduler::new(config),
+            now: Duration::ZERO,
+            jobs: HashMap::new(),
+            submitted: HashMap::new(),
+            retired: HashMap::new(),
+            launched: HashSet::new(),
+            dropped: 0,
+            open: Vec::new(),
+            launches: vec![VecDeque::new(); queues],
+            next: 0,
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        let mut actions = Vec::new();
+        match op {
+            Op::Open(priority) => {
+                let all = [
+                    Priority::Low,
+                    Priority::Medium,
+                    Priority::High,
+                    Priority::Realtime,
+                ];
+                let key = self.scheduler.open(all[usize::from(priority) % 4]);
+                self.submitted.insert(key, 0);
+                self.retired.insert(key, 0);
+                self.open.push(key);
+            }
+            Op::Submit {
+                stream,
+                memory,
+                start,
+                length,
+                write,
+                stages,
+                explicit,
+            } if !self.open.is_empty() => {
+                let stream = self.open[stream % self.open.len()];
+                let number = self.submitted.entry(stream).or_default();
+                *number += 1;
+                let job = JobKey(self.next);
+                self.next += 1;
+                let order = if explicit {
+                    Order::Explicit
+                } else {
+                    Order::Automatic
+                };
+                let hazards = vec![Hazard {
+                    memory,
+                    start,
+                    end: start + length,
+                    write,
+                }];
+                self.jobs.insert(
+                    job,
+                    Known {
+                        stream,
+                        number: *number,
+                        hazards: hazards.clone(),
+                        order,
+                    },
+                );
+                self.scheduler.handle(
+                    Input::Submitted {
+                        stream,
+                        job,
+                        hazards: &hazards,
+                        order,
+                        stages,
+                    },
+                    self.now,
+                    &mut actions,
+                );
+            }
+            Op::Launch => self.scheduler.launch(self.now, &mut actions),
+            Op::Complete {
+                queue,
+                microseconds,
+            } => {
+                let queue = queue % self.launches.len();
+                if self.scheduler.in_flight(queue) > 0 {
+                    self.now += Duration::from_micros(microseconds);
+                    let left = self.launches[queue]
+                        .front_mut()
+                        .expect("a level in flight belongs to a launch");
+                    *left -= 1;
+                    if *left == 0 {
+                        self.launches[queue].pop_front();
+                    }
+                    self.scheduler
+                        .handle(Input::LevelCompleted { queue }, self.now, &mut actions);
+                }
+            }
+            Op::Close(stream) if !self.open.is_empty() => {
+                let stream = self.open.swap_remove(stream % self.open.len());
+                self.scheduler
+                    .handle(Input::Closed { stream }, self.now, &mut actions);
+            }
+            Op::Submit { .. } | Op::Close(_) => {}
+        }
+        for action in actions {
+            self.check(action);
+        }
+        let in_flight = self.launched.len();
+        assert_eq!(
+            self.jobs.len(),
+            in_flight + self.scheduler.waiting(),
+            "a job is lost"
+        );
+    }
+
+    fn check(&mut self, action: Action) {
+        match action {
+            Action::Launch { queue, levels } => {
+                self.launches[queue].push_back(levels.len());
+                assert!(
+                    self.launches[queue].len() <= 2,
+                    "more than two launches in flight on a queue"
+                );
+                for level in levels {
+                    assert!(!level.jobs.is_empty() && level.jobs.len() <= 8);
+                    for (index, job) in level.jobs.iter().enumerate() {
+                        assert!(self.launched.insert(*job), "{job:?} is launched twice");
+                        for other in &level.jobs[..index] {
+                            let (one, two) = (&self.jobs[other], &self.jobs[job]);
+                            assert!(
+                                one.stream != two.stream || one.number < two.number,
+                                "order within a stream"
+                            );
+                            let conflict = one
+                                .hazards
+                                .iter()
+                                .any(|a| two.hazards.iter().any(|b| a.conflicts(b)));
+                            let ordered = one.stream == two.stream && two.order == Order::Automatic;
+                            assert!(!(ordered && conflict), "{other:?} and {job:?} conflict");
+                        }
+                    }
+                    self.scheduler.recycle(level);
+                }
+            }
+            Action::Retired(job) => {
+                assert!(self.launched.remove(&job));
+                let known = self.jobs.remove(&job).expect("a job retires once");
+                let last = self.retired.entry(known.stream).or_default();
+                assert_eq!(known.number, *last + 1, "retirement out of order");
+                *last = known.number;
+            }
+            Action::Dropped(job) => {
+                assert!(!self.launched.contains(&job), "a job in flight is dropped");
+                self.jobs.remove(&job).expect("a job is dropped once");
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// Runs until nothing is left.
+    fn drain(&mut self) {
+        for _ in 0..10_000 {
+            self.apply(Op::Launch);
+            for queue in 0..self.launches.len() {
+                self.apply(Op::Complete {
+                    queue,
+                    microseconds: 10,
+                });
+            }
+            if self.jobs.is_empty() {
+                return;
+            }
+        }
+        panic!("{} jobs never ran", self.jobs.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn nothing_is_lost_run_twice_or_out_of_order(ops in ops(), queues in 1..4_usize) {
+        let mut world = World::new(queues);
+        for op in ops {
+            world.apply(op);
+        }
+        world.drain();
+    }
+}
+
+fn submit(world: &mut World, stream: usize, memory: u64) {
+    world.apply(Op::Submit {
+        stream,
+        memory,
+        start: 0,
+        length: 1,
+        write: true,
+        stages: 1,
+        explicit: false,
+    });
+}
+
+#[test]
+fn independent_work_shares_one_level_and_an_idle_queue_starts_at_once() {
+    let mut world = World::new(1);
+    for stream in 0..4 {
+        world.apply(Op::Open(1));
+        submit(&mut world, stream, 0);
+    }
+    world.apply(Op::Launch);
+    assert_eq!((world.launched.len(), world.scheduler.in_flight(0)), (4, 1));
+}
+
+#[test]
+fn while_short_levels_run_further_work_is_collected() {
+    let mut world = World::new(1);
+    for stream in 0..4 {
+        world.apply(Op::Open(1));
+        submit(&mut world, stream, 0);
+        world.apply(Op::Launch);
+    }
+    assert_eq!(world.launched.len(), 1);
+    world.apply(Op::Complete {
+        queue: 0,
+        microseconds: 50,
+    });
+    world.apply(Op::Launch);
+    assert_eq!(world.launched.len(), 3);
+}
+
+#[test]
+fn a_chain_of_one_stream_rides_in_levels_of_one_launch() {
+    let mut world = World::new(2);
+    world.apply(Op::Open(1));
+    for _ in 0..3 {
+        submit(&mut world, 0, 0);
+    }
+    world.apply(Op::Launch);
+    assert_eq!(
+        (world.scheduler.in_flight(0), world.scheduler.in_flight(1)),
+        (3, 0)
+    );
+}
+
+#[test]
+fn work_spreads_over_idle_queues_once_it_is_more_than_a_handful() {
+    let mut world = World::new(4);
+    for stream in 0..16 {
+        world.apply(Op::Open(1));
+        submit(&mut world, stream, 0);
+    }
+    world.apply(Op::Launch);
+    for queue in 0..4 {
+        assert_eq!(world.scheduler.in_flight(queue), 1);
+    }
+    assert_eq!(world.launched.len(), 16);
+}
+
+#[test]
+fn a_higher_priority_is_taken_first() {
+    let mut world = World::new(1);
+    for stream in 0..12 {
+        world.apply(Op::Open(u8::from(stream >= 4)));
+        submit(&mut world, stream, 0);
+    }
+    world.apply(Op::Launch);
+    let medium: HashSet<_> = world.open[4..].iter().copied().collect();
+    assert!(
+        world
+            .launched
+            .iter()
+            .all(|job| medium.contains(&world.jobs[job].stream))
+    );
+    assert_eq!(world.launched.len(), 8);
+}
