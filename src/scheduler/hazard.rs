@@ -14,11 +14,20 @@ pub struct Hazard {
 }
 
 impl Hazard {
+    /// Conflicts with every range.
+    pub const EVERYTHING: Hazard = Hazard {
+        memory: u64::MAX,
+        start: 0,
+        end: u64::MAX,
+        write: true,
+    };
+
     /// Whether order between the two matters.
     pub fn conflicts(&self, other: &Hazard) -> bool {
-        self.memory == other.memory
-            && (self.write || other.write)
-            && self.start < other.end
-            && other.start < self.end
+        if *self == Self::EVERYTHING || *other == Self::EVERYTHING {
+            return true;
+        }
+        let overlap = self.start < other.end && other.start < self.end;
+        self.memory == other.memory && (self.write || other.write) && overlap
     }
 }

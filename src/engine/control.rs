@@ -1,0 +1,350 @@
+//! What vkmpsd says to the engine and the other way round.
+
+use crate::builder::{Built, Request};
+use crate::engine::{Engine, Failure, Flight, Purpose};
+use crate::job::Program;
+use crate::ledger::Slot;
+use crate::session::{Buffer, Session};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use vkmps_gpu::Memory;
+use vkmps_ipc::ring::SessionRegion;
+use vkmps_ipc::wake;
+use vkmps_protocol::engine::{ChunkSource, FromEngine, ToEngine};
+use vkmps_protocol::handle::{ChunkId, SessionId};
+use vkmps_protocol::message::Priority;
+use vkmps_scheduler::Input;
+
+impl Engine {
+    /// Takes all messages in that are there.
+    pub(crate) fn read_control(&mut self) -> Result<(), Failure> {
+        loop {
+            let packet = match self.control.receive(&mut *self.message) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return Err(Failure::Orphaned),
+                Err(error) if error.errno == Errno::EAGAIN => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            let message: ToEngine = vkmps_protocol::decode(&self.message[..packet.bytes])
+                .map_err(|_| Failure::Daemon("undecodable message"))?;
+            if packet.truncated || packet.descriptors.len() != message.descriptors() {
+                return Err(Failure::Daemon(
+                    "message with a wrong number of descriptors",
+                ));
+            }
+            self.obey(message, packet.descriptors)?;
+        }
+    }
+
+    fn obey(&mut self, message: ToEngine, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || {
+            descriptors
+                .next()
+                .ok_or(Failure::Daemon("descriptor is missing"))
+        };
+        match message {
+            ToEngine::Reserved | ToEngine::Start => {
+                return Err(Failure::Daemon("message out of order"));
+            }
+            ToEngine::AddSession {
+                session,
+                slot,
+                uid: _,
+                priority,
+            } => {
+                let (region, doorbell) = (next()?, next()?);
+                self.add_session(session, slot, &region, doorbell, priority)?;
+            }
+            ToEngine::RemoveSession { session } => self.close(session)?,
+            ToEngine::AddChunk {
+                session,
+                chunk,
+                bytes,
+                source,
+            } => {
+                let arena = match source {
+                    ChunkSource::Arena { offset } => Some((next()?, offset)),
+                    ChunkSource::Device => None,
+                };
+                self.builder.build(Request::Chunk {
+                    session,
+                    chunk,
+                    bytes,
+                    arena,
+                });
+            }
+            ToEngine::RemoveChunk { session, chunk } => {
+                if let Some(session) = self.session(session) {
+                    session.objects.chunks.remove(&chunk);
+                }
+            }
+            ToEngine::AddBuffer {
+                session,
+                buffer,
+                chunk,
+                offset,
+                bytes,
+            } => {
+                if let Some(session) = self.session(session)
+                    && let Some(memory) = session.objects.chunks.get(&chunk).cloned()
+                {
+                    session.objects.buffers.put(
+                        buffer.0,
+                        Buffer {
+                            memory,
+                            chunk,
+                            offset,
+                            bytes,
+                        },
+                    );
+                }
+            }
+            ToEngine::RemoveBuffer { session, buffer } => {
+                if let Some(session) = self.session(session) {
+                    session.objects.buffers.remove(buffer.0);
+                }
+            }
+            ToEngine::AddPipeline {
+                hash,
+                entry,
+                specialization: _,
+                interface,
+            } => {
+                let (module, cache) = (next()?, next()?);
+                self.builder.build(Request::Pipeline {
+                    hash,
+                    entry,
+                    interface,
+                    module,
+                    cache,
+                });
+            }
+            ToEngine::RemovePipeline { hash } => drop(self.programs.remove(&hash)),
+            ToEngine::AddProgram {
+                session,
+                program,
+                hash,
+            } => {
+                if let Some(found) = self.programs.get(&hash).cloned()
+                    && let Some(session) = self.session(session)
+                {
+                    session.objects.programs.put(program.0, found);
+                }
+            }
+            ToEngine::RemoveProgram { session, program } => {
+                if let Some(session) = self.session(session) {
+                    session.objects.programs.remove(program.0);
+                }
+            }
+            ToEngine::Stop => self.stopping = true,
+        }
+        Ok(())
+    }
+
+    fn add_session(
+        &mut self,
+        id: SessionId,
+        slot: u32,
+        region: &OwnedFd,
+        doorbell: OwnedFd,
+        priority: Priority,
+    ) -> Result<(), Failure> {
+        let slot = Slot::new(slot).ok_or(Failure::Daemon("ledger slot out of range"))?;
+        let region = SessionRegion::map(region)?;
+        let index = self.free_sessions.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            self.sessions.len() - 1
+        });
+        self.watch_doorbell(index, &doorbell)?;
+        self.ledger.assign(slot, Some(id));
+        let session = Session::new(id, slot, region, doorbell, priority);
+        // The client may have written before the engine knew of it.
+        if session.region.ask_for_doorbell() {
+            wake::ring(&session.doorbell);
+        }
+        self.sessions[index] = Some(session);
+        self.names.insert(id, index);
+        Ok(())
+    }
+
+    /// Ends a session: queued jobs are dropped, those in flight run to their end.
+    fn close(&mut self, id: SessionId) -> Result<(), Failure> {
+        let Some(&index) = self.names.get(&id) else {
+            return Ok(());
+        };
+        let Some(session) = self.sessions[index].as_mut() else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut session.closing, true) {
+            return Ok(());
+        }
+        let _ = self.epoll.delete(&session.doorbell);
+        self.hot.retain(|hot| *hot != index);
+        for stream in session.streams.iter_mut().filter_map(Option::take) {
+            self.scheduler.handle(
+                Input::Closed { stream: stream.key },
+                self.now,
+                &mut self.actions,
+            );
+        }
+        session.objects = crate::session::Objects::default();
+        if session.jobs == 0 {
+            self.gone.push(index);
+        }
+        // What the scheduler dropped is accounted for with its other actions.
+        self.closed = true;
+        Ok(())
+    }
+
+    /// A session broke the protocol: it gets no more service, and vkmpsd ends it.
+    pub(crate) fn fault(&mut self, index: usize, text: String) -> Result<(), Failure> {
+        let Some(session) = self.sessions[index].as_ref() else {
+            return Ok(());
+        };
+        let id = session.id;
+        self.tell(FromEngine::SessionFault { session: id, text });
+        self.close(id)
+    }
+
+    /// Takes finished objects over.
+    pub(crate) fn take_built(&mut self) -> Result<(), Failure> {
+        wake::silence(self.builder.event());
+        while let Some(built) = self.builder.finished() {
+            match built {
+                Built::Chunk {
+                    session,
+                    chunk,
+                    fresh,
+                    result,
+                } => match result {
+                    Ok(memory) if fresh => self.clear_chunk(session, chunk, memory)?,
+                    Ok(memory) => self.chunk_ready(session, chunk, memory),
+                    Err((code, text)) => self.tell(FromEngine::ChunkFailed {
+                        session,
+                        chunk,
+                        code,
+                        text,
+                    }),
+                },
+                Built::Pipeline {
+                    hash,
+                    interface,
+                    result,
+                } => match result {
+                    Ok(pipeline) => {
+                        let descriptors = interface
+                            .bindings
+                            .iter()
+                            .map(|binding| binding.count as usize)
+                            .sum();
+                        self.programs.insert(
+                            hash,
+                            Arc::new(Program {
+                                hash,
+                                pipeline,
+                                interface,
+                                descriptors,
+                            }),
+                        );
+                        self.tell(FromEngine::PipelineReady { hash });
+                    }
+                    Err(text) => self.tell(FromEngine::PipelineFailed { hash, text }),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Device memory may hold what somebody else left there: it is zeroed before anybody gets it.
+    fn clear_chunk(
+        &mut self,
+        session: SessionId,
+        chunk: ChunkId,
+        memory: Arc<Memory>,
+    ) -> Result<(), Failure> {
+        let idle = (0..self.queues.len())
+            .min_by_key(|queue| self.queues[*queue].flights.len())
+            .unwrap_or(0);
+        let mut batch = self.spare_batch(idle)?;
+        batch.begin()?;
+        batch.fill(&memory, 0, memory.len() & !3, 0)?;
+        batch.end()?;
+        let first = self.queues[idle].flights.len();
+        let purpose = Purpose::Clear {
+            session,
+            chunk,
+            memory,
+        };
+        self.queues[idle].flights.push_back(Flight {
+            value: 0,
+            batch,
+            purpose,
+        });
+        self.submit_flights(idle, first)
+    }
+
+    /// A chunk can be used; if its session is still there, vkmpsd is told.
+    pub(crate) fn chunk_ready(&mut self, id: SessionId, chunk: ChunkId, memory: Arc<Memory>) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        session.objects.chunks.insert(chunk, Arc::clone(&memory));
+        let exported = memory.export().ok();
+        let message = FromEngine::ChunkReady {
+            session: id,
+            chunk,
+            exported: exported.is_some(),
+        };
+        self.tell_with(message, exported);
+    }
+
+    fn session(&mut self, id: SessionId) -> Option<&mut Session> {
+        let index = *self.names.get(&id)?;
+        self.sessions[index]
+            .as_mut()
+            .filter(|session| !session.closing)
+    }
+
+    /// Sends a message to vkmpsd, in order, now or when its socket has room.
+    pub(crate) fn tell(&mut self, message: FromEngine) {
+        self.tell_with(message, None);
+    }
+
+    fn tell_with(&mut self, mut message: FromEngine, descriptor: Option<OwnedFd>) {
+        shorten(&mut message);
+        if let Ok(bytes) = vkmps_protocol::encode(&message) {
+            self.outbox.push_back((bytes, descriptor));
+        }
+    }
+
+    /// Sends what waits; false when some is left.
+    pub(crate) fn flush(&mut self) -> Result<bool, Failure> {
+        while let Some((bytes, descriptor)) = self.outbox.front() {
+            let fds: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+            match self.control.send(bytes, &fds) {
+                Ok(()) => drop(self.outbox.pop_front()),
+                Err(error) if error.errno == Errno::EAGAIN => return Ok(false),
+                Err(error) if error.errno == Errno::EPIPE => return Err(Failure::Orphaned),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Texts from drivers have no limit of their own.
+fn shorten(message: &mut FromEngine) {
+    match message {
+        FromEngine::StartFailed { text }
+        | FromEngine::ChunkFailed { text, .. }
+        | FromEngine::PipelineFailed { text, .. }
+        | FromEngine::SessionFault { text, .. }
+        | FromEngine::DeviceLost { text } => {
+            let end = text.floor_char_boundary(vkmps_protocol::limits::MAX_TEXT_BYTES);
+            text.truncate(end);
+        }
+        _ => {}
+    }
+}

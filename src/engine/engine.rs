@@ -1,0 +1,275 @@
+//! The engine: owner of every queue. One thread, one loop, no locks.
+
+use crate::builder::Builder;
+use crate::device;
+use crate::idle::{BUILDER, CONTROL, WAITER};
+use crate::job::{Jobs, Program};
+use crate::ledger::Ledger;
+use crate::session::Session;
+use crate::waiter::Waiter;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vkmps_gpu::{Batch, Device, DeviceKind, Memory, Queue};
+use vkmps_ipc::SystemError;
+use vkmps_ipc::socket::{Seqpacket, message_buffer};
+use vkmps_protocol::engine::{Capabilities, FromEngine, ToEngine};
+use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
+use vkmps_protocol::limits::MAX_MESSAGE_BYTES;
+use vkmps_scheduler::{Action, Config, Scheduler};
+
+/// Why the engine ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// vkmpsd has hung up.
+    #[error("vkmpsd is gone")]
+    Orphaned,
+    /// vkmpsd sent what it never sends.
+    #[error("vkmpsd: {0}")]
+    Daemon(&'static str),
+    /// The driver failed.
+    #[error(transparent)]
+    Gpu(#[from] vkmps_gpu::Error),
+    /// The system failed.
+    #[error(transparent)]
+    System(#[from] SystemError),
+}
+
+/// A hardware queue and what is on it.
+#[derive(Debug)]
+pub(crate) struct QueueState {
+    pub(crate) queue: Queue,
+    /// Oldest first; their timeline values grow.
+    pub(crate) flights: VecDeque<Flight>,
+    pub(crate) spare: Vec<Batch>,
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) value: u64,
+    pub(crate) batch: Batch,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a batch is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// A level of the scheduler's.
+    Level,
+    /// Zeroing fresh memory.
+    Clear {
+        session: SessionId,
+        chunk: ChunkId,
+        memory: Arc<Memory>,
+    },
+}
+
+/// All state of the engine.
+pub(crate) struct Engine {
+    pub(crate) device: Arc<Device>,
+    pub(crate) queues: Vec<QueueState>,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) jobs: Jobs,
+    pub(crate) sessions: Vec<Option<Session>>,
+    pub(crate) free_sessions: Vec<usize>,
+    pub(crate) names: HashMap<SessionId, usize>,
+    /// Sessions whose rings are polled.
+    pub(crate) hot: Vec<usize>,
+    pub(crate) programs: HashMap<ProgramHash, Arc<Program>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) control: Seqpacket,
+    pub(crate) message: Box<[u8; MAX_MESSAGE_BYTES]>,
+    pub(crate) outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
+    pub(crate) builder: Builder,
+    pub(crate) waiter: Waiter,
+    pub(crate) epoll: Epoll,
+    /// What the scheduler asked for and was not done yet.
+    pub(crate) actions: Vec<Action>,
+    /// Streams with something to publish.
+    pub(crate) touched: Vec<(usize, usize)>,
+    /// Closing sessions without jobs.
+    pub(crate) gone: Vec<usize>,
+    /// A session was closed in this turn.
+    pub(crate) closed: bool,
+    /// Scratch of the intake.
+    pub(crate) payload: Vec<u64>,
+    pub(crate) clock: Instant,
+    pub(crate) now: Duration,
+    /// When something last moved.
+    pub(crate) progressed: Duration,
+    /// When doorbells were last looked at.
+    pub(crate) glanced: Duration,
+    /// Whether polling is allowed here.
+    pub(crate) polls: bool,
+    pub(crate) cores: usize,
+    pub(crate) stopping: bool,
+}
+
+/// Opens the device, reports to vkmpsd and serves until it says stop.
+pub(crate) fn run(control: Seqpacket, device: Option<usize>, queues: u32) -> Result<(), Failure> {
+    let ledger = receive_ledger(&control)?;
+    let (device, queues) = match device::open(device, queues) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let text = error.to_string();
+            let failed = vkmps_protocol::encode(&FromEngine::StartFailed { text });
+            control.send(
+                &failed.map_err(|_| Failure::Daemon("start failure cannot be told"))?,
+                &[],
+            )?;
+            return Err(error.into());
+        }
+    };
+    let mut engine = Engine::new(control, ledger, device, queues)?;
+    let result = engine.serve();
+    if let Err(Failure::Gpu(error)) = &result {
+        engine.tell(FromEngine::DeviceLost {
+            text: error.to_string(),
+        });
+        engine.flush()?;
+    }
+    result
+}
+
+/// The first message brings the ledger.
+fn receive_ledger(control: &Seqpacket) -> Result<Ledger, Failure> {
+    let mut buffer = message_buffer();
+    let packet = control.receive(&mut *buffer)?.ok_or(Failure::Orphaned)?;
+    match (
+        vkmps_protocol::decode(&buffer[..packet.bytes]),
+        packet.descriptors.as_slice(),
+    ) {
+        (Ok(ToEngine::Start), [ledger]) => Ok(Ledger::map(ledger)?),
+        _ => Err(Failure::Daemon("the first message is not the ledger")),
+    }
+}
+
+impl Engine {
+    fn new(
+        control: Seqpacket,
+        ledger: Ledger,
+        device: Arc<Device>,
+        queues: Vec<Queue>,
+    ) -> Result<Self, Failure> {
+        let info = device.info();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let description = device::description(info, queues.len());
+        let config = Config {
+            queues: queues.len(),
+            level_jobs: if queues.len() == 1 { 256 } else { 64 },
+            spread_jobs: if queues.len() == 1 { 256 } else { 4 },
+        };
+        let builder = Builder::start(&device)?;
+        let waiter = Waiter::start(&device)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(SystemError::of("epoll_create1"))?;
+        let watch = |fd: &dyn AsFd, name| {
+            epoll
+                .add(fd.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, name))
+                .map_err(SystemError::of("epoll_ctl"))
+        };
+        watch(&control, CONTROL)?;
+        watch(builder.event(), BUILDER)?;
+        watch(waiter.event(), WAITER)?;
+        control.set_nonblocking(true)?;
+        let polls = cores >= POLL_CORES && info.kind != DeviceKind::Cpu;
+        let queues = queues
+            .into_iter()
+            .map(|queue| QueueState {
+                queue,
+                flights: VecDeque::new(),
+                spare: Vec::new(),
+            })
+            .collect();
+        let mut engine = Self {
+            device,
+            queues,
+            scheduler: Scheduler::new(config),
+            jobs: Jobs::default(),
+            sessions: Vec::new(),
+            free_sessions: Vec::new(),
+            names: HashMap::new(),
+            hot: Vec::new(),
+            programs: HashMap::new(),
+            ledger,
+            control,
+            message: message_buffer(),
+            outbox: VecDeque::new(),
+            builder,
+            waiter,
+            epoll,
+            actions: Vec::new(),
+            touched: Vec::new(),
+            gone: Vec::new(),
+            closed: false,
+            payload: Vec::new(),
+            clock: Instant::now(),
+            now: Duration::ZERO,
+            progressed: Duration::ZERO,
+            glanced: Duration::ZERO,
+            polls,
+            cores,
+            stopping: false,
+        };
+        engine.tell(FromEngine::Ready {
+            device: description,
+            capabilities: Capabilities::default(),
+            extensions: Vec::new(),
+        });
+        Ok(engine)
+    }
+
+    fn serve(&mut self) -> Result<(), Failure> {
+        while !(self.stopping && self.queues.iter().all(|queue| queue.flights.is_empty())) {
+            self.turn()?;
+        }
+        self.flush()?;
+        Ok(())
+    }
+
+    /// One turn of the loop: what is over, what is new, what can start; else rest.
+    fn turn(&mut self) -> Result<(), Failure> {
+        self.now = self.clock.elapsed();
+        let mut moved = self.reap()?;
+        if !self.stopping {
+            moved |= self.drain()?;
+            moved |= self.launch()?;
+        }
+        if std::mem::take(&mut self.closed) || !self.touched.is_empty() || !self.gone.is_empty() {
+            self.act()?;
+            self.publish();
+            moved = true;
+        }
+        if moved {
+            self.progressed = self.now;
+            if self.now.saturating_sub(self.glanced) < GLANCE_EVERY {
+                return Ok(());
+            }
+            return self.glance();
+        }
+        if self.now.saturating_sub(self.glanced) >= GLANCE_EVERY && self.polls {
+            self.glance()?;
+        }
+        self.idle()
+    }
+
+    /// Doorbells are named by their session's index.
+    pub(crate) fn watch_doorbell(
+        &self,
+        index: usize,
+        doorbell: &OwnedFd,
+    ) -> Result<(), SystemError> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+        self.epoll
+            .add(doorbell, event)
+            .map_err(SystemError::of("epoll_ctl"))
+    }
+}
+
+/// Machines with fewer cores have none to spare for polling.
+const POLL_CORES: usize = 4;
+/// Sessions that ring while others keep the engine busy wait at most this long.
+const GLANCE_EVERY: Duration = Duration::from_micros(20);

@@ -1,0 +1,177 @@
+//! What the engine does when nothing moves: poll a little, wait in the driver, park.
+//!
+//! Waking an idle core costs 5 to 40 us, a lost time slice far more. So the engine polls while a completion or the next
+//! submit is near *and* cores are free; on small machines and on devices that compute on the host's cores it never
+//! polls, but first waits for the oldest level right in the driver, which costs one hand-over less than the waiter.
+
+use crate::engine::{Engine, Failure};
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use std::time::Duration;
+use vkmps_ipc::wake;
+
+/// Epoll names of what is not a session's doorbell.
+pub(crate) const CONTROL: u64 = u64::MAX;
+pub(crate) const BUILDER: u64 = u64::MAX - 1;
+pub(crate) const WAITER: u64 = u64::MAX - 2;
+
+impl Engine {
+    /// Nothing moved in this turn: find out whether to poll again, or sleep until something does.
+    pub(crate) fn idle(&mut self) -> Result<(), Failure> {
+        let quiet = self.now.saturating_sub(self.progressed);
+        let in_flight = self.queues.iter().any(|queue| !queue.flights.is_empty());
+        if self.polls {
+            let patience = if in_flight { POLL_IN_FLIGHT } else { POLL_IDLE };
+            if quiet < patience {
+                std::hint::spin_loop();
+                return Ok(());
+            }
+        } else if in_flight && self.wait_in_driver()? {
+            return Ok(());
+        }
+        self.park()
+    }
+
+    /// Waits a moment for the oldest flight of the only busy queue. True when it is over.
+    fn wait_in_driver(&mut self) -> Result<bool, Failure> {
+        let mut busy = self.queues.iter().filter(|queue| !queue.flights.is_empty());
+        let (Some(queue), None) = (busy.next(), busy.next()) else {
+            return Ok(false);
+        };
+        let Some(flight) = queue.flights.front() else {
+            return Ok(false);
+        };
+        Ok(queue.queue.wait(flight.value, DRIVER_WAIT)?)
+    }
+
+    /// Sleeps until a doorbell, a message, a finished object or a completion.
+    fn park(&mut self) -> Result<(), Failure> {
+        if self.cool_all() {
+            return Ok(());
+        }
+        let points: Vec<_> = self
+            .queues
+            .iter()
+            .filter_map(|queue| Some((queue.queue.timeline(), queue.flights.front()?.value)))
+            .collect();
+        let covered = self.waiter.watch(points);
+        let flushed = self.flush()?;
+        // A waiter that still watches for something older must be asked again; a full control socket too.
+        let timeout = if covered && flushed {
+            EpollTimeout::NONE
+        } else {
+            EpollTimeout::from(1_u8)
+        };
+        self.poll_events(timeout)?;
+        // The clock stood while we slept; polling starts over.
+        self.now = self.clock.elapsed();
+        self.progressed = self.now;
+        Ok(())
+    }
+
+    /// Looks at doorbells and sockets without sleeping; called now and then while the engine is busy.
+    pub(crate) fn glance(&mut self) -> Result<(), Failure> {
+        self.glanced = self.now;
+        self.cool_quiet();
+        self.flush()?;
+        self.poll_events(EpollTimeout::ZERO)
+    }
+
+    fn poll_events(&mut self, timeout: EpollTimeout) -> Result<(), Failure> {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(errno) => {
+                return Err(vkmps_ipc::SystemError {
+                    call: "epoll_wait",
+                    errno,
+                }
+                .into());
+            }
+        };
+        for event in &events[..count] {
+            match event.data() {
+                CONTROL => self.read_control()?,
+                BUILDER => self.take_built()?,
+                WAITER => wake::silence(self.waiter.event()),
+                index => self.warm(index),
+            }
+        }
+        Ok(())
+    }
+
+    /// A session rang: poll it from now on.
+    fn warm(&mut self, index: u64) {
+        let Some(index) = usize::try_from(index)
+            .ok()
+            .filter(|index| *index < self.sessions.len())
+        else {
+            return;
+        };
+        let Some(session) = self.sessions[index]
+            .as_mut()
+            .filter(|session| !session.closing)
+        else {
+            return;
+        };
+        wake::silence(&session.doorbell);
+        session.region.awake();
+        session.active = self.now;
+        if !std::mem::replace(&mut session.hot, true) {
+            self.hot.push(index);
+        }
+        let spin = self.client_spin();
+        if let Some(session) = self.sessions[index].as_ref() {
+            session.region.set_spin(spin);
+        }
+    }
+
+    /// How long clients may poll: only while each busy one can have a core.
+    fn client_spin(&self) -> Duration {
+        if self.polls && (self.hot.len() + 2) * 2 <= self.cores {
+            CLIENT_SPIN
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Lets go of sessions that were silent for a while: idle sessions must cost nothing.
+    fn cool_quiet(&mut self) {
+        let now = self.now;
+        let sessions = &mut self.sessions;
+        self.hot.retain(|index| {
+            let Some(session) = sessions[*index].as_mut() else {
+                return false;
+            };
+            let quiet = session.jobs == 0 && now.saturating_sub(session.active) > COOL_AFTER;
+            if quiet && !session.region.ask_for_doorbell() {
+                session.hot = false;
+            }
+            session.hot
+        });
+    }
+
+    /// Lets go of all sessions before sleeping. True when one has work after all.
+    fn cool_all(&mut self) -> bool {
+        let sessions = &mut self.sessions;
+        self.hot.retain(|index| {
+            let Some(session) = sessions[*index].as_mut() else {
+                return false;
+            };
+            session.hot = session.region.ask_for_doorbell();
+            session.hot
+        });
+        !self.hot.is_empty()
+    }
+}
+
+/// Polling for a completion: longer than the levels that matter for latency.
+const POLL_IN_FLIGHT: Duration = Duration::from_micros(400);
+/// Polling for the next submit of a client that works in a loop.
+const POLL_IDLE: Duration = Duration::from_micros(100);
+/// What clients may poll before they sleep.
+const CLIENT_SPIN: Duration = Duration::from_micros(200);
+/// A session without work is polled this long.
+const COOL_AFTER: Duration = Duration::from_micros(500);
+/// Blocking in the driver before the waiter takes over: doorbells are not heard meanwhile.
+const DRIVER_WAIT: Duration = Duration::from_millis(1);

@@ -1,0 +1,295 @@
+//! From the rings of clients into the scheduler.
+
+use crate::check::{self, Refusal};
+use crate::engine::{Engine, Failure};
+use crate::stream::{Partial, Stream};
+use vkmps_ipc::ring::RingEnd;
+use vkmps_protocol::ErrorCode;
+use vkmps_protocol::engine::FromEngine;
+use vkmps_protocol::limits::MAX_SUBMIT_BYTES;
+use vkmps_protocol::ring::session::DIRTY_WORDS;
+use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
+use vkmps_scheduler::{Input, Order};
+use zerocopy::IntoBytes;
+
+impl Engine {
+    /// Takes new records of all polled sessions in. True if there were any.
+    pub(crate) fn drain(&mut self) -> Result<bool, Failure> {
+        let mut any = false;
+        let mut place = 0;
+        while let Some(&index) = self.hot.get(place) {
+            any |= self.drain_session(index)?;
+            // A session that was ended meanwhile has left the list.
+            place += usize::from(self.hot.get(place) == Some(&index));
+        }
+        Ok(any)
+    }
+
+    fn drain_session(&mut self, index: usize) -> Result<bool, Failure> {
+        let mut any = false;
+        for word in 0..DIRTY_WORDS {
+            let Some(session) = self.sessions[index]
+                .as_mut()
+                .filter(|session| !session.closing)
+            else {
+                return Ok(any);
+            };
+            let mut dirty = session.region.take_dirty(word);
+            if dirty != 0 {
+                session.active = self.now;
+                any = true;
+            }
+            while dirty != 0 {
+                let stream = word * 64 + dirty.trailing_zeros() as usize;
+                dirty &= dirty - 1;
+                if let Err(text) = self.drain_stream(index, stream)? {
+                    self.fault(index, text)?;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// Takes all records of one stream in; the inner error is the session's fault.
+    fn drain_stream(&mut self, index: usize, number: usize) -> Result<Result<(), String>, Failure> {
+        loop {
+            let Some(session) = self.sessions[index]
+                .as_mut()
+                .filter(|session| !session.closing)
+            else {
+                return Ok(Ok(()));
+            };
+            let (scheduler, region, priority) =
+                (&mut self.scheduler, &session.region, session.priority);
+            let stream = session.streams[number].get_or_insert_with(|| {
+                Box::new(Stream::new(
+                    region.consumer(number),
+                    scheduler.open(priority),
+                ))
+            });
+            self.payload.clear();
+            let (record, end) = match stream.consumer.next(&mut self.payload) {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ok(Ok(())),
+                Err(violation) => return Ok(Err(format!("stream {number}: {violation}"))),
+            };
+            if let Err(text) = self.take_record(index, number, record, end)? {
+                return Ok(Err(format!("stream {number}: {text}")));
+            }
+        }
+    }
+
+    /// One record with its payload in `self.payload`.
+    fn take_record(
+        &mut self,
+        index: usize,
+        number: usize,
+        record: Record,
+        end: RingEnd,
+    ) -> Result<Result<(), &'static str>, Failure> {
+        let payload = std::mem::take(&mut self.payload);
+        let result = match self
+            .stream(index, number)
+            .map(|stream| stream.begin(&record, &payload, end))
+        {
+            None => Ok(Ok(())),
+            Some(Err(text)) => Ok(Err(text)),
+            Some(Ok(None)) => {
+                self.touch(index, number);
+                Ok(Ok(()))
+            }
+            Some(Ok(Some(Whole {
+                words: None,
+                commands,
+                explicit,
+            }))) => self.submit(
+                index,
+                number,
+                record.value,
+                payload.as_bytes(),
+                (commands, explicit),
+                end,
+            ),
+            Some(Ok(Some(Whole {
+                words: Some(words),
+                commands,
+                explicit,
+            }))) => self.submit(
+                index,
+                number,
+                record.value,
+                words.as_bytes(),
+                (commands, explicit),
+                end,
+            ),
+        };
+        self.payload = payload;
+        result
+    }
+
+    /// A whole submit: becomes a job, or poisons its stream.
+    fn submit(
+        &mut self,
+        index: usize,
+        number: usize,
+        value: u64,
+        payload: &[u8],
+        (commands, explicit): (u32, bool),
+        end: RingEnd,
+    ) -> Result<Result<(), &'static str>, Failure> {
+        let job = self.jobs.take();
+        let mut resolved = self.resolve(index, payload, commands, explicit, job);
+        if resolved == Err(Refusal::Code(ErrorCode::InvalidHandle)) {
+            // vkmpsd tells us of an object before it tells the client, but on another road.
+            self.read_control()?;
+            self.jobs.get_mut(job).clear();
+            resolved = self.resolve(index, payload, commands, explicit, job);
+        }
+        let now = self.now;
+        let Some(session) = self.sessions[index].as_mut() else {
+            return Ok(Ok(()));
+        };
+        let Some(stream) = session.streams[number].as_mut() else {
+            return Ok(Ok(()));
+        };
+        let refusal = match resolved {
+            Ok(()) if stream.poisoned => ErrorCode::StreamPoisoned,
+            Ok(()) => {
+                stream.started(value, end);
+                session.jobs += 1;
+                let state = self.jobs.get_mut(job);
+                (state.session, state.stream) = (index, number);
+                let order = if explicit {
+                    Order::Explicit
+                } else {
+                    Order::Automatic
+                };
+                let stages = u32::try_from(state.stages.len()).unwrap_or(u32::MAX).max(1);
+                let input = Input::Submitted {
+                    stream: stream.key,
+                    job,
+                    hazards: &state.hazards,
+                    order,
+                    stages,
+                };
+                self.scheduler.handle(input, now, &mut self.actions);
+                return Ok(Ok(()));
+            }
+            Err(Refusal::Malformed(text)) => {
+                self.jobs.give_back(job);
+                return Ok(Err(text));
+            }
+            Err(Refusal::Code(code)) => code,
+        };
+        self.jobs.give_back(job);
+        let first = !stream.poisoned;
+        stream.refused(value, refusal, end);
+        if let Some(suppressed) = session.refusals.admit(now).filter(|_| first) {
+            let (session, stream) = (session.id, u32::try_from(number).unwrap_or(u32::MAX));
+            self.tell(FromEngine::SubmitRefused {
+                session,
+                stream,
+                value,
+                code: refusal,
+                suppressed,
+            });
+        }
+        self.touch(index, number);
+        Ok(Ok(()))
+    }
+
+    fn resolve(
+        &mut self,
+        index: usize,
+        payload: &[u8],
+        commands: u32,
+        explicit: bool,
+        job: vkmps_scheduler::JobKey,
+    ) -> Result<(), Refusal> {
+        let Some(session) = self.sessions[index].as_ref() else {
+            return Err(ErrorCode::InvalidHandle.into());
+        };
+        let limits = &self.device.info().limits;
+        check::resolve(
+            payload,
+            commands,
+            explicit,
+            &session.objects,
+            limits,
+            self.jobs.get_mut(job),
+        )
+    }
+
+    fn stream(&mut self, index: usize, number: usize) -> Option<&mut Stream> {
+        self.sessions[index].as_mut()?.streams[number].as_deref_mut()
+    }
+}
+
+/// A submit that is complete; its words where it came in pieces.
+struct Whole {
+    words: Option<Vec<u64>>,
+    commands: u32,
+    explicit: bool,
+}
+
+impl Stream {
+    /// Takes a record in; `Some` when it completes a submit. The error is the session's fault.
+    fn begin(
+        &mut self,
+        record: &Record,
+        payload: &[u64],
+        end: RingEnd,
+    ) -> Result<Option<Whole>, &'static str> {
+        let kind = RecordKind::try_from(record.kind).map_err(|()| "unknown kind of record")?;
+        if record.reserved != [0; 5] || record.flags & !FLAG_EXPLICIT != 0 {
+            return Err("reserved field is not zero");
+        }
+        if kind == RecordKind::Acknowledge {
+            self.acknowledged(end);
+            return Ok(None);
+        }
+        if record.value != self.next_value {
+            return Err("values of submits are not consecutive");
+        }
+        let (commands, flags) = (record.commands, record.flags);
+        if kind == RecordKind::Submit {
+            if self.partial.is_some() {
+                return Err("submit inside another");
+            }
+            self.next_value += 1;
+            return Ok(Some(Whole {
+                words: None,
+                commands,
+                explicit: flags & FLAG_EXPLICIT != 0,
+            }));
+        }
+        let partial = self.partial.get_or_insert_with(|| Partial {
+            words: Vec::new(),
+            commands,
+            flags,
+        });
+        if (partial.words.len() + payload.len()) * 8 > MAX_SUBMIT_BYTES {
+            return Err("submit is too large");
+        }
+        partial.words.extend_from_slice(payload);
+        if kind == RecordKind::Chunk {
+            self.copied(end);
+            return Ok(None);
+        }
+        self.next_value += 1;
+        let Some(Partial {
+            words,
+            commands,
+            flags,
+        }) = self.partial.take()
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Whole {
+            words: Some(words),
+            commands,
+            explicit: flags & FLAG_EXPLICIT != 0,
+        }))
+    }
+}

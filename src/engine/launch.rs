@@ -1,0 +1,281 @@
+//! From the scheduler to the device and back: recording, submitting, reaping, publishing.
+
+use crate::engine::{Engine, Failure, Flight, Purpose};
+use crate::job::{Job, Step};
+use vkmps_gpu::{Batch, Bind, Error, Timing};
+use vkmps_protocol::ErrorCode;
+use vkmps_protocol::engine::FromEngine;
+use vkmps_scheduler::{Action, Input, JobKey, Level};
+
+impl Engine {
+    /// Gives the device what the scheduler wants it to have. True if anything was launched.
+    pub(crate) fn launch(&mut self) -> Result<bool, Failure> {
+        self.scheduler.launch(self.now, &mut self.actions);
+        self.act()
+    }
+
+    /// Does what the scheduler asked for.
+    pub(crate) fn act(&mut self) -> Result<bool, Failure> {
+        let mut launched = false;
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Launch { queue, levels } => {
+                    launched = true;
+                    self.submit_levels(queue, levels)?;
+                }
+                Action::Retired(job) => self.retire(job, false),
+                Action::Dropped(job) => self.retire(job, true),
+            }
+        }
+        self.actions = actions;
+        Ok(launched)
+    }
+
+    fn submit_levels(&mut self, queue: usize, levels: Vec<Level>) -> Result<(), Failure> {
+        let first = self.queues[queue].flights.len();
+        for level in levels {
+            let mut batch = self.spare_batch(queue)?;
+            batch.begin()?;
+            self.record(&mut batch, &level)?;
+            batch.end()?;
+            self.scheduler.recycle(level);
+            self.queues[queue].flights.push_back(Flight {
+                value: 0,
+                batch,
+                purpose: Purpose::Level,
+            });
+        }
+        self.submit_flights(queue, first)
+    }
+
+    pub(crate) fn spare_batch(&mut self, queue: usize) -> Result<Batch, Failure> {
+        match self.queues[queue].spare.pop() {
+            Some(batch) => Ok(batch),
+            None => Ok(Batch::new(&self.device, Timing::Off)?),
+        }
+    }
+
+    /// Submits the flights from `first` on, together.
+    pub(crate) fn submit_flights(&mut self, queue: usize, first: usize) -> Result<(), Failure> {
+        let state = &mut self.queues[queue];
+        let mut batches: Vec<&mut Batch> = state
+            .flights
+            .iter_mut()
+            .skip(first)
+            .map(|flight| &mut flight.batch)
+            .collect();
+        let count = batches.len() as u64;
+        let last = state.queue.submit(&mut batches)?;
+        for (value, flight) in (last + 1 - count..).zip(state.flights.iter_mut().skip(first)) {
+            flight.value = value;
+        }
+        Ok(())
+    }
+
+    /// All stages of all jobs: what is in one stage may run at the same time.
+    fn record(&mut self, batch: &mut Batch, level: &Level) -> Result<(), Failure> {
+        for stage in 0..level.stages as usize {
+            if stage > 0 {
+                batch.barrier()?;
+            }
+            for key in &level.jobs {
+                let recorded = record_stage(batch, self.jobs.get(*key), stage);
+                match recorded {
+                    Ok(()) => {}
+                    // The checks before this one let something through: its owner's problem, nobody else's.
+                    Err(Error::InvalidUse(_)) => self.jobs.get_mut(*key).broken = true,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        for key in &level.jobs {
+            // The batch holds what it uses from here on.
+            let broken = self.jobs.get(*key).broken;
+            let job = self.jobs.get_mut(*key);
+            let (session, stream) = (job.session, job.stream);
+            job.clear();
+            (job.session, job.stream, job.broken) = (session, stream, broken);
+        }
+        Ok(())
+    }
+
+    /// Looks for completed levels. True if there were any.
+    pub(crate) fn reap(&mut self) -> Result<bool, Failure> {
+        let mut any = false;
+        for queue in 0..self.queues.len() {
+            if self.queues[queue].flights.is_empty() {
+                continue;
+            }
+            let reached = self.queues[queue].queue.completed()?;
+            while self.queues[queue]
+                .flights
+                .front()
+                .is_some_and(|flight| flight.value <= reached)
+            {
+                let Some(mut flight) = self.queues[queue].flights.pop_front() else {
+                    break;
+                };
+                any = true;
+                flight.batch.release()?;
+                self.queues[queue].spare.push(flight.batch);
+                match flight.purpose {
+                    Purpose::Level => {
+                        self.scheduler.handle(
+                            Input::LevelCompleted { queue },
+                            self.now,
+                            &mut self.actions,
+                        );
+                    }
+                    Purpose::Clear {
+                        session,
+                        chunk,
+                        memory,
+                    } => self.chunk_ready(session, chunk, memory),
+                }
+            }
+        }
+        if any {
+            self.act()?;
+            self.publish();
+        }
+        Ok(any)
+    }
+
+    /// A job is over, or will never run.
+    fn retire(&mut self, key: JobKey, dropped: bool) {
+        let job = self.jobs.get(key);
+        let (index, number, broken) = (job.session, job.stream, job.broken);
+        self.jobs.give_back(key);
+        let Some(session) = self.sessions[index].as_mut() else {
+            return;
+        };
+        session.jobs -= 1;
+        session.active = self.now;
+        if session.closing {
+            if session.jobs == 0 {
+                self.gone.push(index);
+            }
+            return;
+        }
+        if let Some(stream) = session.streams[number].as_mut().filter(|_| !dropped) {
+            stream.finished(broken.then_some(ErrorCode::InvalidArgument));
+            self.touch(index, number);
+        }
+    }
+
+    /// Remembers a stream for [`Self::publish`].
+    pub(crate) fn touch(&mut self, index: usize, number: usize) {
+        let stream = self.sessions[index]
+            .as_mut()
+            .and_then(|session| session.streams[number].as_mut());
+        if let Some(stream) = stream.filter(|stream| !stream.touched) {
+            stream.touched = true;
+            self.touched.push((index, number));
+        }
+    }
+
+    /// Tells clients what is over: first the stores, which those who poll see, then the wake-ups, which cost time.
+    pub(crate) fn publish(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.retain(|(index, number)| {
+            let Some(session) = self.sessions[*index].as_mut() else {
+                return false;
+            };
+            let Some(stream) = session.streams[*number].as_mut() else {
+                return false;
+            };
+            stream.touched = false;
+            let (ledger, slot) = (&self.ledger, session.slot);
+            stream.publish(|progress, consumed| {
+                ledger.retired(
+                    slot,
+                    *number,
+                    progress.completed,
+                    consumed,
+                    progress.failure,
+                );
+            })
+        });
+        for (index, number) in touched.drain(..) {
+            let Some(session) = self.sessions[index].as_ref() else {
+                continue;
+            };
+            if let Some(stream) = session.streams[number].as_ref() {
+                stream.consumer.announce();
+            }
+            session.region.announce();
+        }
+        self.touched = touched;
+        self.remove_gone();
+    }
+
+    /// Sessions whose last job is over.
+    fn remove_gone(&mut self) {
+        while let Some(index) = self.gone.pop() {
+            if let Some(session) = self.sessions[index].take() {
+                self.ledger.assign(session.slot, None);
+                self.names.remove(&session.id);
+                self.free_sessions.push(index);
+                self.tell(FromEngine::SessionRemoved {
+                    session: session.id,
+                });
+            }
+        }
+    }
+}
+
+fn record_stage(batch: &mut Batch, job: &Job, stage: usize) -> Result<(), Error> {
+    for step in job.stage(stage) {
+        match step {
+            Step::Dispatch {
+                program,
+                bindings,
+                push,
+                base,
+                groups,
+            } => {
+                let mut binds = Vec::with_capacity(bindings.end - bindings.start);
+                binds.extend(
+                    job.bindings[bindings.start..bindings.end]
+                        .iter()
+                        .map(|bound| Bind {
+                            slot: bound.slot,
+                            element: bound.element,
+                            memory: &bound.memory,
+                            offset: bound.offset,
+                            range: bound.range,
+                        }),
+                );
+                batch.dispatch(
+                    &program.pipeline,
+                    &binds,
+                    &job.data[push.start..push.end],
+                    *base,
+                    *groups,
+                )?;
+            }
+            Step::Copy {
+                source,
+                source_offset,
+                target,
+                target_offset,
+                bytes,
+            } => {
+                batch.copy(source, *source_offset, target, *target_offset, *bytes)?;
+            }
+            Step::Fill {
+                target,
+                offset,
+                bytes,
+                word,
+            } => batch.fill(target, *offset, *bytes, *word)?,
+            Step::Update {
+                target,
+                offset,
+                data,
+            } => batch.update(target, *offset, &job.data[data.start..data.end])?,
+        }
+    }
+    Ok(())
+}

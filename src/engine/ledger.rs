@@ -1,0 +1,64 @@
+//! What was done, written where it survives this process; layout in [`vkmps_protocol::ledger`].
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use vkmps_ipc::SystemError;
+use vkmps_ipc::memory::Region;
+use vkmps_protocol::ErrorCode;
+use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::ledger::{LEDGER_BYTES, SESSION, SLOT_BYTES, stream, stream_offset};
+use vkmps_protocol::limits::MAX_SESSIONS;
+
+/// The ledger, mapped.
+#[derive(Debug)]
+pub(crate) struct Ledger(Region);
+
+/// A session's slot in the ledger, known to exist.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot(usize);
+
+impl Slot {
+    /// The slot of this number, if the ledger has it.
+    pub(crate) fn new(number: u32) -> Option<Self> {
+        usize::try_from(number)
+            .ok()
+            .filter(|number| *number < MAX_SESSIONS)
+            .map(Slot)
+    }
+}
+
+impl Ledger {
+    pub(crate) fn map(fd: &OwnedFd) -> Result<Self, SystemError> {
+        Region::map(fd, 0, LEDGER_BYTES).map(Self)
+    }
+
+    /// Gives a slot to a session, or frees it (`None`).
+    pub(crate) fn assign(&self, slot: Slot, session: Option<SessionId>) {
+        let session = session.map_or(0, |session| session.0);
+        self.0
+            .u64(slot.0 * SLOT_BYTES + SESSION)
+            .store(session, Ordering::Release);
+    }
+
+    /// Records that submits of a stream up to `value` have retired; before the client hears of it.
+    pub(crate) fn retired(
+        &self,
+        slot: Slot,
+        index: usize,
+        value: u64,
+        consumed: u32,
+        failure: Option<ErrorCode>,
+    ) {
+        let base = stream_offset(slot.0, index);
+        let error = failure.map_or(0, |code| u32::from(code.number()));
+        self.0
+            .u32(base + stream::ERROR)
+            .store(error, Ordering::Relaxed);
+        self.0
+            .u32(base + stream::CONSUMED)
+            .store(consumed, Ordering::Relaxed);
+        self.0
+            .u64(base + stream::RETIRED)
+            .store(value, Ordering::Release);
+    }
+}

@@ -1,0 +1,63 @@
+//! `vkmps-engine`: the process that runs the Vulkan driver, started by vkmpsd with its control socket as standard input.
+//!
+//! It holds nothing that it could lose: rings, arenas and objects come from vkmpsd, and a new engine gets them again.
+//! With `--compiler` it is the other process that touches a driver: it checks and compiles modules, one at a time.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod check;
+mod compiler;
+mod control;
+mod device;
+mod engine;
+mod idle;
+mod intake;
+mod job;
+mod launch;
+mod ledger;
+mod session;
+mod stream;
+mod waiter;
+
+use clap::Parser;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use vkmps_ipc::socket::Seqpacket;
+
+/// Runs the Vulkan driver for vkmpsd. Not meant to be started by hand: standard input is the control socket.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Options {
+    /// Compile modules instead of running work.
+    #[arg(long)]
+    compiler: bool,
+    /// Index of the Vulkan device; the best one if not given.
+    #[arg(long, value_name = "IDX")]
+    device: Option<usize>,
+    /// Hardware queues to use at most.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    queues: u32,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let control = match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(fd) => Seqpacket::from(fd),
+        Err(error) => {
+            eprintln!("vkmps-engine: standard input is not usable: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let result = if options.compiler {
+        compiler::run(&control, options.device)
+    } else {
+        engine::run(control, options.device, options.queues)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vkmps-engine: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

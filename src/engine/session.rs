@@ -1,0 +1,102 @@
+//! A session in the engine: everything that its handles can resolve to.
+
+use crate::job::Program;
+use crate::ledger::Slot;
+use crate::stream::Stream;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use vkmps_gpu::Memory;
+use vkmps_ipc::ring::SessionRegion;
+use vkmps_protocol::handle::{ChunkId, SessionId, Table};
+use vkmps_protocol::limits::MAX_STREAMS;
+use vkmps_protocol::message::Priority;
+
+/// A range of a chunk.
+#[derive(Debug, Clone)]
+pub(crate) struct Buffer {
+    pub(crate) memory: Arc<Memory>,
+    /// Names the memory in hazards.
+    pub(crate) chunk: ChunkId,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What a session's handles stand for.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) chunks: HashMap<ChunkId, Arc<Memory>>,
+    pub(crate) buffers: Table<Buffer>,
+    pub(crate) programs: Table<Arc<Program>>,
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) slot: Slot,
+    pub(crate) region: SessionRegion,
+    pub(crate) doorbell: OwnedFd,
+    pub(crate) priority: Priority,
+    pub(crate) objects: Objects,
+    pub(crate) streams: Vec<Option<Box<Stream>>>,
+    /// Jobs that are queued or in flight.
+    pub(crate) jobs: usize,
+    /// Whether the engine polls its ring; else it rings.
+    pub(crate) hot: bool,
+    /// When something last came or went.
+    pub(crate) active: Duration,
+    /// No more work is taken from it; it goes when `jobs` is 0.
+    pub(crate) closing: bool,
+    pub(crate) refusals: Refusals,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        slot: Slot,
+        region: SessionRegion,
+        doorbell: OwnedFd,
+        priority: Priority,
+    ) -> Self {
+        Self {
+            id,
+            slot,
+            region,
+            doorbell,
+            priority,
+            objects: Objects::default(),
+            streams: (0..MAX_STREAMS).map(|_| None).collect(),
+            jobs: 0,
+            hot: false,
+            active: Duration::ZERO,
+            closing: false,
+            refusals: Refusals::default(),
+        }
+    }
+}
+
+/// Limits how often refused submits are reported: a client must not flood the log.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    last: Option<Duration>,
+    suppressed: u32,
+}
+
+impl Refusals {
+    /// How many went unreported, when this one may be reported.
+    pub(crate) fn admit(&mut self, now: Duration) -> Option<u32> {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_sub(last) < REFUSAL_INTERVAL)
+        {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
