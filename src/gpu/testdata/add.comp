@@ -1,0 +1,11 @@
+#version 450
+// c[i] = a[i] + b[i] for i < n
+layout(local_size_x = 64) in;
+layout(std430, binding = 0) readonly buffer A { uint a[]; };
+layout(std430, binding = 1) readonly buffer B { uint b[]; };
+layout(std430, binding = 2) writeonly buffer C { uint c[]; };
+layout(push_constant) uniform Push { uint n; };
+void main() {
+    uint i = gl_GlobalInvocationID.x;
+    if (i < n) c[i] = a[i] + b[i];
+}

@@ -1,0 +1,4 @@
+#version 450
+// no bindings at all
+layout(local_size_x = 1) in;
+void main() {}
