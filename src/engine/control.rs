@@ -242,7 +242,6 @@ impl Engine {
                         self.programs.insert(
                             hash,
                             Arc::new(Program {
-                                hash,
                                 pipeline,
                                 interface,
                                 descriptors,

@@ -131,6 +131,9 @@ pub(crate) fn run(control: Seqpacket, device: Option<usize>, queues: u32) -> Res
         });
         engine.flush()?;
     }
+    // The process ends here. NVIDIA's driver deadlocks when a thread that used it exits while another destroys the
+    // device (580.159), so the device is left to the kernel.
+    std::mem::forget(engine);
     result
 }
 

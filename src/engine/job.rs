@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 use vkmps_gpu::{Memory, Pipeline};
-use vkmps_protocol::handle::ProgramHash;
 use vkmps_protocol::program::Interface;
 use vkmps_scheduler::{Hazard, JobKey};
 
 /// A pipeline and what its dispatches must bring; shared by all sessions that know it.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) hash: ProgramHash,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) interface: Interface,
     /// Descriptors over all bindings.

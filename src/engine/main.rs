@@ -28,7 +28,10 @@ use vkmps_ipc::socket::Seqpacket;
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Options {
-    /// Compile modules instead of running work.
+    /// Run work.
+    #[arg(long, required_unless_present = "compiler", conflicts_with = "compiler")]
+    control: bool,
+    /// Compile modules.
     #[arg(long)]
     compiler: bool,
     /// Index of the Vulkan device; the best one if not given.
@@ -48,10 +51,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = if options.compiler {
-        compiler::run(&control, options.device)
-    } else {
+    let result = if options.control {
         engine::run(control, options.device, options.queues)
+    } else {
+        compiler::run(&control, options.device)
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
