@@ -1,0 +1,182 @@
+//! Clients: how a program gets to the daemon, and everything else from there.
+
+use crate::allocation::{Contents, allocate};
+use crate::buffer::{Buffer, Memory};
+use crate::connection::Connection;
+use crate::dispatch::Dispatch;
+use crate::error::Error;
+use crate::handshake;
+use crate::program::ProgramBuilder;
+use crate::stream::Stream;
+use crate::submission::Submission;
+use std::borrow::Borrow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use vkmps_protocol::limits::MAX_NAME_BYTES;
+use vkmps_protocol::message::{DeviceDescription, Priority};
+
+/// A session with the daemon. Clones are the same session; it ends when the last clone and everything made from it are
+/// dropped, and the daemon then releases whatever is left of it.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connection: Arc<Connection>,
+    default_stream: Stream,
+}
+
+impl Client {
+    /// Connects to the daemon at `VKMPS_SOCKET`, or `/run/vkmps/vkmps.sock`.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub fn connect() -> Result<Self, Error> {
+        Self::builder().connect()
+    }
+
+    /// For more than the defaults.
+    pub fn builder() -> Builder {
+        Builder {
+            socket: None,
+            name: None,
+            priority: Priority::default(),
+        }
+    }
+
+    /// The device that everyone shares.
+    pub fn device(&self) -> &DeviceDescription {
+        self.0.connection.device()
+    }
+
+    /// The session's number, as administrators see it.
+    pub fn session(&self) -> u64 {
+        self.0.connection.session()
+    }
+
+    /// The priority that was granted.
+    pub fn priority(&self) -> Priority {
+        self.0.connection.priority()
+    }
+
+    /// Begins to register a program from a SPIR-V module in this machine's byte order.
+    pub fn program<'a>(&'a self, spirv: &'a [u8]) -> ProgramBuilder<'a> {
+        ProgramBuilder::new(&self.0.connection, spirv)
+    }
+
+    /// Allocates a buffer of zeros.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for no bytes, `OutOfDeviceMemory`, `OutOfHostMemory`, `LimitReached`; what ended the session.
+    pub fn alloc(&self, bytes: u64, memory: Memory) -> Result<Buffer, Error> {
+        self.alloc_with(bytes, memory, Contents::Zero)
+    }
+
+    /// Allocates a buffer that may hold bytes of earlier buffers of this session, and saves the time to clear them.
+    ///
+    /// # Errors
+    /// As [`Self::alloc`].
+    pub fn alloc_unscrubbed(&self, bytes: u64, memory: Memory) -> Result<Buffer, Error> {
+        self.alloc_with(bytes, memory, Contents::Any)
+    }
+
+    /// A new stream; a session has at most 256.
+    ///
+    /// # Errors
+    /// `LimitReached`; what ended the session.
+    pub fn stream(&self) -> Result<Stream, Error> {
+        Stream::new(self.0.connection.clone())
+    }
+
+    /// The stream that every client has.
+    pub fn default_stream(&self) -> &Stream {
+        &self.0.default_stream
+    }
+
+    /// Submits a dispatch to the default stream.
+    ///
+    /// # Errors
+    /// As [`Stream::submit`].
+    pub fn submit(&self, dispatch: impl Borrow<Dispatch>) -> Result<Submission, Error> {
+        self.0.default_stream.submit(dispatch)
+    }
+
+    fn alloc_with(&self, bytes: u64, memory: Memory, contents: Contents) -> Result<Buffer, Error> {
+        let connection = &self.0.connection;
+        let allocation = allocate(connection, bytes, memory.into(), contents)?;
+        Ok(Buffer::new(connection.clone(), allocation))
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before connect"]
+pub struct Builder {
+    socket: Option<PathBuf>,
+    name: Option<String>,
+    priority: Priority,
+}
+
+impl Builder {
+    /// The daemon's socket, instead of `VKMPS_SOCKET` or the default.
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = Some(path.into());
+        self
+    }
+
+    /// What administrators see, instead of the program's name; cut to 64 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The priority to ask for; policy may grant less.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// `NoDaemon`, `DaemonFull`, `VersionMismatch`, `PermissionDenied`, `Draining`, `NoDevice`, `DaemonLost` when it
+    /// closed the connection, `Timeout` after 30 s without an answer, `InvalidArgument` for a path that cannot be a
+    /// socket's.
+    pub fn connect(self) -> Result<Client, Error> {
+        let configured = || {
+            std::env::var_os("VKMPS_SOCKET")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        };
+        let path = self
+            .socket
+            .or_else(configured)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
+        let name = self.name.unwrap_or_else(program_name);
+        let opened = handshake::open(&path, cut(name), self.priority)?;
+        let connection = Arc::new(Connection::new(opened));
+        let default_stream = Stream::default_of(connection.clone());
+        Ok(Client(Arc::new(Inner {
+            connection,
+            default_stream,
+        })))
+    }
+}
+
+fn program_name() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    path.as_deref()
+        .and_then(std::path::Path::file_name)
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// At most [`MAX_NAME_BYTES`] of a name, in whole characters.
+fn cut(mut name: String) -> String {
+    while name.len() > MAX_NAME_BYTES {
+        name.pop();
+    }
+    name
+}
+
+/// Where systemd's socket unit puts it.
+const DEFAULT_SOCKET: &str = "/run/vkmps/vkmps.sock";
