@@ -179,9 +179,44 @@ impl Connection {
         if let Some(found) = look() {
             return Ok(found);
         }
-        if let Some(found) = self.spin(deadline, &mut look) {
-            return Ok(found);
+        let begun = Instant::now();
+        let early = self.nap(lane, deadline, &mut look);
+        let found = match early.or_else(|| self.spin(deadline, &mut look)) {
+            Some(found) => Ok(found),
+            None => self.sleep_until(lane, deadline, look),
+        };
+        if found.is_ok() {
+            lane.waited(begun.elapsed());
         }
+        found
+    }
+
+    /// Sleeps through most of a wait that is expected to be longer than polling is allowed.
+    fn nap<T>(
+        &self,
+        lane: &Lane,
+        deadline: Option<Instant>,
+        look: &mut impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let spin = self.region.spin();
+        let rest = lane.expected_wait().saturating_sub(spin * 3 / 4);
+        if spin.is_zero() || rest < spin / 4 || deadline.is_some() {
+            return None;
+        }
+        let sequence = lane.sequence();
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        lane.sleep(sequence, rest.min(WAIT_SLICE));
+        look()
+    }
+
+    fn sleep_until<T>(
+        &self,
+        lane: &Lane,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T, Error> {
         loop {
             let sequence = lane.sequence();
             if let Some(found) = look() {

@@ -23,6 +23,8 @@ pub(crate) struct Lane {
     ring: Mutex<Ring>,
     /// Last value of the last failure that was acknowledged, so that looking at a healthy stream takes no lock.
     acknowledged: AtomicU64,
+    /// Moving average of the waits for its submits, ns: when to begin to poll.
+    wait_ns: AtomicU64,
 }
 
 struct Ring {
@@ -67,6 +69,7 @@ impl Lane {
             turn: Mutex::default(),
             ring: Mutex::new(ring),
             acknowledged: AtomicU64::new(0),
+            wait_ns: AtomicU64::new(0),
         }
     }
 
@@ -135,6 +138,19 @@ impl Lane {
     pub(crate) fn heal(&self) {
         let last = self.last();
         let _ = self.failed_outcome(last);
+    }
+
+    /// How long waits on this stream take.
+    pub(crate) fn expected_wait(&self) -> Duration {
+        Duration::from_nanos(self.wait_ns.load(Ordering::Relaxed))
+    }
+
+    /// A wait took so long. Two threads at once may lose one of their figures: it is an estimate.
+    pub(crate) fn waited(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let average = self.wait_ns.load(Ordering::Relaxed);
+        let next = average - average / 4 + time / 4;
+        self.wait_ns.store(next, Ordering::Relaxed);
     }
 
     pub(crate) fn sequence(&self) -> u32 {

@@ -1,19 +1,24 @@
 //! The engine: owner of every queue. One thread, one loop, no locks.
 
+use crate::Options;
 use crate::builder::Builder;
 use crate::device;
-use crate::idle::{BUILDER, CONTROL, WAITER};
+use crate::idle::{ALARM, BUILDER, CONTROL, WAITER};
 use crate::job::{Jobs, Program};
 use crate::ledger::Ledger;
+use crate::pace::Pace;
 use crate::session::Session;
 use crate::waiter::Waiter;
+use crate::waker::Waker;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vkmps_gpu::{Batch, Device, DeviceKind, Memory, Queue};
 use vkmps_ipc::SystemError;
+use vkmps_ipc::ring::Completion;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
 use vkmps_protocol::engine::{Capabilities, FromEngine, ToEngine};
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
@@ -44,6 +49,7 @@ pub(crate) struct QueueState {
     /// Oldest first; their timeline values grow.
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) spare: Vec<Batch>,
+    pub(crate) pace: Pace,
 }
 
 /// A batch on the device.
@@ -104,14 +110,22 @@ pub(crate) struct Engine {
     pub(crate) glanced: Duration,
     /// Whether polling is allowed here.
     pub(crate) polls: bool,
-    pub(crate) cores: usize,
+    /// Sessions whose clients may poll at the same time.
+    pub(crate) pollers: usize,
+    /// Where in the list of polled sessions those begin, and when it last moved.
+    pub(crate) turn_of_pollers: (usize, Duration),
+    pub(crate) waker: Waker,
+    /// Scratch of publishing.
+    pub(crate) wakes: Vec<Completion>,
+    /// Rings shortly before a completion is expected.
+    pub(crate) alarm: TimerFd,
     pub(crate) stopping: bool,
 }
 
 /// Opens the device, reports to vkmpsd and serves until it says stop.
-pub(crate) fn run(control: Seqpacket, device: Option<usize>, queues: u32) -> Result<(), Failure> {
+pub(crate) fn run(control: Seqpacket, options: &Options) -> Result<(), Failure> {
     let ledger = receive_ledger(&control)?;
-    let (device, queues) = match device::open(device, queues) {
+    let (device, queues) = match device::open(options.device, options.queues) {
         Ok(opened) => opened,
         Err(error) => {
             let text = error.to_string();
@@ -123,7 +137,7 @@ pub(crate) fn run(control: Seqpacket, device: Option<usize>, queues: u32) -> Res
             return Err(error.into());
         }
     };
-    let mut engine = Engine::new(control, ledger, device, queues)?;
+    let mut engine = Engine::new(control, ledger, device, queues, options)?;
     let result = engine.serve();
     if let Err(Failure::Gpu(error)) = &result {
         engine.tell(FromEngine::DeviceLost {
@@ -156,6 +170,7 @@ impl Engine {
         ledger: Ledger,
         device: Arc<Device>,
         queues: Vec<Queue>,
+        options: &Options,
     ) -> Result<Self, Failure> {
         let info = device.info();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -177,14 +192,30 @@ impl Engine {
         watch(&control, CONTROL)?;
         watch(builder.event(), BUILDER)?;
         watch(waiter.event(), WAITER)?;
+        let alarm = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )
+        .map_err(SystemError::of("timerfd_create"))?;
+        watch(&alarm, ALARM)?;
         control.set_nonblocking(true)?;
         let polls = cores >= POLL_CORES && info.kind != DeviceKind::Cpu;
+        let wakers = options
+            .wakers
+            .unwrap_or(if polls { cores / WAKER_CORES } else { 0 });
+        let spare = cores.saturating_sub(1 + wakers) * 2 / 3;
+        let pollers = if polls {
+            options.pollers.unwrap_or(spare)
+        } else {
+            0
+        };
         let queues = queues
             .into_iter()
             .map(|queue| QueueState {
                 queue,
                 flights: VecDeque::new(),
                 spare: Vec::new(),
+                pace: Pace::default(),
             })
             .collect();
         let mut engine = Self {
@@ -214,7 +245,11 @@ impl Engine {
             progressed: Duration::ZERO,
             glanced: Duration::ZERO,
             polls,
-            cores,
+            pollers,
+            turn_of_pollers: (0, Duration::ZERO),
+            waker: Waker::start(wakers)?,
+            wakes: Vec::new(),
+            alarm,
             stopping: false,
         };
         engine.tell(FromEngine::Ready {
@@ -272,6 +307,8 @@ impl Engine {
     }
 }
 
+/// A thread for waking clients per so many cores: on small machines the engine does it by the way.
+const WAKER_CORES: usize = 8;
 /// Machines with fewer cores have none to spare for polling.
 const POLL_CORES: usize = 4;
 /// Sessions that ring while others keep the engine busy wait at most this long.

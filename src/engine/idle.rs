@@ -6,6 +6,7 @@
 
 use crate::engine::{Engine, Failure};
 use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use std::time::Duration;
 use vkmps_ipc::wake;
 
@@ -13,6 +14,7 @@ use vkmps_ipc::wake;
 pub(crate) const CONTROL: u64 = u64::MAX;
 pub(crate) const BUILDER: u64 = u64::MAX - 1;
 pub(crate) const WAITER: u64 = u64::MAX - 2;
+pub(crate) const ALARM: u64 = u64::MAX - 3;
 
 impl Engine {
     /// Nothing moved in this turn: find out whether to poll again, or sleep until something does.
@@ -53,6 +55,7 @@ impl Engine {
             .iter()
             .filter_map(|queue| Some((queue.queue.timeline(), queue.flights.front()?.value)))
             .collect();
+        self.set_alarm()?;
         let covered = self.waiter.watch(points);
         let flushed = self.flush()?;
         // A waiter that still watches for something older must be asked again; a full control socket too.
@@ -72,6 +75,7 @@ impl Engine {
     pub(crate) fn glance(&mut self) -> Result<(), Failure> {
         self.glanced = self.now;
         self.cool_quiet();
+        self.grant_polling();
         self.flush()?;
         self.poll_events(EpollTimeout::ZERO)
     }
@@ -94,6 +98,7 @@ impl Engine {
                 CONTROL => self.read_control()?,
                 BUILDER => self.take_built()?,
                 WAITER => wake::silence(self.waiter.event()),
+                ALARM => wake::silence(&self.alarm),
                 index => self.warm(index),
             }
         }
@@ -120,19 +125,55 @@ impl Engine {
         if !std::mem::replace(&mut session.hot, true) {
             self.hot.push(index);
         }
-        let spin = self.client_spin();
-        if let Some(session) = self.sessions[index].as_ref() {
-            session.region.set_spin(spin);
+        self.turn_of_pollers.1 = Duration::ZERO;
+    }
+
+    /// Lets as many clients poll for their completions as there are cores for, in turns.
+    fn grant_polling(&mut self) {
+        if self.now.saturating_sub(self.turn_of_pollers.1) < POLLERS_TURN {
+            return;
+        }
+        let count = self.hot.len();
+        let first = (self.turn_of_pollers.0 + 1).checked_rem(count).unwrap_or(0);
+        self.turn_of_pollers = (first, self.now);
+        for (place, index) in self.hot.iter().enumerate() {
+            let granted = (place + count - first) % count < self.pollers;
+            if let Some(session) = self.sessions[*index].as_mut()
+                && session.may_poll != granted
+            {
+                session.may_poll = granted;
+                session
+                    .region
+                    .set_spin(if granted { CLIENT_SPIN } else { Duration::ZERO });
+            }
         }
     }
 
-    /// How long clients may poll: only while each busy one can have a core.
-    fn client_spin(&self) -> Duration {
-        if self.polls && (self.hot.len() + 2) * 2 <= self.cores {
-            CLIENT_SPIN
-        } else {
-            Duration::ZERO
-        }
+    /// Wakes us before the first completion is due, if that is worth sleeping for.
+    fn set_alarm(&mut self) -> Result<(), Failure> {
+        let due = self
+            .queues
+            .iter()
+            .filter(|queue| self.polls && !queue.flights.is_empty());
+        let first = due
+            .filter_map(|queue| queue.pace.due())
+            .filter(|due| *due > self.now + ALARM_BEFORE)
+            .min();
+        let result = match first {
+            Some(due) => {
+                let rest = (due - self.now).saturating_sub(ALARM_BEFORE);
+                self.alarm
+                    .set(Expiration::OneShot(rest.into()), TimerSetTimeFlags::empty())
+            }
+            None => self.alarm.unset(),
+        };
+        result.map_err(|errno| {
+            vkmps_ipc::SystemError {
+                call: "timerfd_settime",
+                errno,
+            }
+            .into()
+        })
     }
 
     /// Lets go of sessions that were silent for a while: idle sessions must cost nothing.
@@ -171,6 +212,10 @@ const POLL_IN_FLIGHT: Duration = Duration::from_micros(400);
 const POLL_IDLE: Duration = Duration::from_micros(100);
 /// What clients may poll before they sleep.
 const CLIENT_SPIN: Duration = Duration::from_micros(200);
+/// How long the same clients may poll while others would like to.
+const POLLERS_TURN: Duration = Duration::from_millis(4);
+/// Polling starts so long before a completion is expected: waking an idle core takes its time.
+const ALARM_BEFORE: Duration = Duration::from_micros(120);
 /// A session without work is polled this long.
 const COOL_AFTER: Duration = Duration::from_micros(500);
 /// Blocking in the driver before the waiter takes over: doorbells are not heard meanwhile.

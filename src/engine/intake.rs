@@ -65,6 +65,7 @@ impl Engine {
             let stream = session.streams[number].get_or_insert_with(|| {
                 Box::new(Stream::new(
                     region.consumer(number),
+                    region.completion(number),
                     scheduler.open(priority),
                 ))
             });

@@ -59,6 +59,9 @@ impl Engine {
     /// Submits the flights from `first` on, together.
     pub(crate) fn submit_flights(&mut self, queue: usize, first: usize) -> Result<(), Failure> {
         let state = &mut self.queues[queue];
+        if first == 0 {
+            state.pace.begun(self.now);
+        }
         let mut batches: Vec<&mut Batch> = state
             .flights
             .iter_mut()
@@ -117,6 +120,8 @@ impl Engine {
                     break;
                 };
                 any = true;
+                let state = &mut self.queues[queue];
+                state.pace.completed(self.now);
                 flight.batch.release()?;
                 self.queues[queue].spare.push(flight.batch);
                 match flight.purpose {
@@ -201,11 +206,14 @@ impl Engine {
             let Some(session) = self.sessions[index].as_ref() else {
                 continue;
             };
-            if let Some(stream) = session.streams[number].as_ref() {
-                stream.consumer.announce();
+            if let Some(stream) = session.streams[number].as_ref()
+                && stream.consumer.announce()
+            {
+                self.wakes.push(stream.completion.clone());
             }
             session.region.announce();
         }
+        self.waker.wake(&mut self.wakes);
         self.touched = touched;
         self.remove_gone();
     }

@@ -15,9 +15,11 @@ mod intake;
 mod job;
 mod launch;
 mod ledger;
+mod pace;
 mod session;
 mod stream;
 mod waiter;
+mod waker;
 
 use clap::Parser;
 use std::os::fd::AsFd;
@@ -27,9 +29,13 @@ use vkmps_ipc::socket::Seqpacket;
 /// Runs the Vulkan driver for vkmpsd. Not meant to be started by hand: standard input is the control socket.
 #[derive(Debug, Parser)]
 #[command(version, about)]
-struct Options {
+pub(crate) struct Options {
     /// Run work.
-    #[arg(long, required_unless_present = "compiler", conflicts_with = "compiler")]
+    #[arg(
+        long,
+        required_unless_present = "compiler",
+        conflicts_with = "compiler"
+    )]
     control: bool,
     /// Compile modules.
     #[arg(long)]
@@ -40,6 +46,12 @@ struct Options {
     /// Hardware queues to use at most.
     #[arg(long, value_name = "N", default_value_t = 16)]
     queues: u32,
+    /// Threads that wake clients; by default one for each eight cores.
+    #[arg(long, value_name = "N")]
+    wakers: Option<usize>,
+    /// Clients that may poll for completions at the same time; by default what cores are left.
+    #[arg(long, value_name = "N")]
+    pollers: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -52,7 +64,7 @@ fn main() -> ExitCode {
         }
     };
     let result = if options.control {
-        engine::run(control, options.device, options.queues)
+        engine::run(control, &options)
     } else {
         compiler::run(&control, options.device)
     };

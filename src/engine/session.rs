@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) jobs: usize,
     /// Whether the engine polls its ring; else it rings.
     pub(crate) hot: bool,
+    /// Whether its client may poll for completions.
+    pub(crate) may_poll: bool,
     /// When something last came or went.
     pub(crate) active: Duration,
     /// No more work is taken from it; it goes when `jobs` is 0.
@@ -70,6 +72,7 @@ impl Session {
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,
             hot: false,
+            may_poll: false,
             active: Duration::ZERO,
             closing: false,
             refusals: Refusals::default(),

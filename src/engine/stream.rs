@@ -1,7 +1,7 @@
 //! A stream in the engine: its ring, and what of it is not over yet.
 
 use std::collections::VecDeque;
-use vkmps_ipc::ring::{Consumer, RingEnd};
+use vkmps_ipc::ring::{Completion, Consumer, RingEnd};
 use vkmps_protocol::ErrorCode;
 use vkmps_scheduler::StreamKey;
 
@@ -9,6 +9,8 @@ use vkmps_scheduler::StreamKey;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) consumer: Consumer,
+    /// Where its owner sleeps.
+    pub(crate) completion: Completion,
     pub(crate) key: StreamKey,
     /// Value that the next submit must carry.
     pub(crate) next_value: u64,
@@ -54,9 +56,10 @@ pub(crate) struct Progress {
 }
 
 impl Stream {
-    pub(crate) fn new(consumer: Consumer, key: StreamKey) -> Self {
+    pub(crate) fn new(consumer: Consumer, completion: Completion, key: StreamKey) -> Self {
         Self {
             consumer,
+            completion,
             key,
             next_value: 1,
             poisoned: false,

@@ -237,6 +237,11 @@ impl Completion {
             .load(Ordering::Acquire)
     }
 
+    /// Wakes all who sleep (engine).
+    pub fn wake(&self) {
+        futex_wake_all(self.region.u32(self.base + stream::SEQUENCE));
+    }
+
     /// Sleeps unless the sequence has moved on.
     pub fn sleep(&self, sequence: u32, timeout: Duration) {
         let waiters = self.region.u32(self.base + stream::WAITERS);
@@ -451,23 +456,17 @@ impl Consumer {
             .store(value, Ordering::Release);
     }
 
-    /// Makes what was published known to those who sleep.
+    /// Counts what was published. True when somebody sleeps and wants [`Completion::wake`].
     #[inline]
-    pub fn announce(&self) {
+    pub fn announce(&self) -> bool {
         let sequence = self.region.u32(self.base + stream::SEQUENCE);
         sequence.store(
             sequence.load(Ordering::Relaxed).wrapping_add(1),
             Ordering::Release,
         );
         fence(Ordering::SeqCst);
-        if self
-            .region
-            .u32(self.base + stream::WAITERS)
-            .load(Ordering::Relaxed)
-            != 0
-        {
-            futex_wake_all(sequence);
-        }
+        let waiters = self.region.u32(self.base + stream::WAITERS);
+        waiters.load(Ordering::Relaxed) != 0
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::socket::{
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use vkmps_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE_BYTES};
+use vkmps_protocol::limits::MAX_MESSAGE_BYTES;
 
 /// One end of a packet connection, or a listener.
 #[derive(Debug)]
@@ -145,7 +145,8 @@ impl Seqpacket {
 
     /// Receives one packet into a buffer of [`MAX_MESSAGE_BYTES`]; `None` when the peer has hung up.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Packet>, SystemError> {
-        let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        // Room for as many as one packet can carry: of those that do not fit, nix would leak what the kernel installed.
+        let mut control = cmsg_space!([RawFd; SCM_MAX_FD]);
         let mut vector = [IoSliceMut::new(buffer)];
         let message = loop {
             match recvmsg::<UnixAddr>(
@@ -209,6 +210,9 @@ impl Seqpacket {
             .map_err(SystemError::of("socket"))
     }
 }
+
+/// Descriptors that the kernel lets one packet carry.
+const SCM_MAX_FD: usize = 253;
 
 /// A buffer that every message fits into.
 pub fn message_buffer() -> Box<[u8; MAX_MESSAGE_BYTES]> {

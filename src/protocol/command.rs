@@ -159,7 +159,7 @@ pub fn decode(payload: &[u8]) -> Result<(Command<'_>, &[u8]), &'static str> {
     if header.reserved != 0 {
         return Err("reserved field is not zero");
     }
-    if length > payload.len() || length % 8 != 0 || length < size_of::<Header>() {
+    if length > payload.len() || !length.is_multiple_of(8) || length < size_of::<Header>() {
         return Err("length leaves the payload or is no multiple of 8");
     }
     let (command, rest) = payload.split_at(length);

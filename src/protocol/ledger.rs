@@ -35,4 +35,4 @@ const fn size_of_stream() -> usize {
     16
 }
 
-const _: () = assert!(SLOT_BYTES % 64 == 0);
+const _: () = assert!(SLOT_BYTES.is_multiple_of(64));

@@ -2,8 +2,6 @@
 
 /// One control message, bytes. A Linux SEQPACKET refuses above about 208 KiB; the largest message is far below.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
-/// Descriptors in one message.
-pub const MAX_DESCRIPTORS: usize = 4;
 /// A client's name, bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 64;
 /// An entry point's name, bytes.

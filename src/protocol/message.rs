@@ -43,7 +43,7 @@ pub enum ClientMessage {
     Reserved,
     /// Opens the session; legal once, first. Answer: [`DaemonMessage::Welcome`] or [`DaemonMessage::Refused`].
     Hello(Hello),
-    /// Registers a program; carries one descriptor, a memfd or file that holds the module. Answer:
+    /// Registers a program; carries one descriptor, a memfd that holds the module. Answer:
     /// [`DaemonMessage::ProgramReady`] or [`DaemonMessage::Failed`] (`InvalidModule`, `CompileFailed`, `CompileTimeout`,
     /// `LimitReached`).
     RegisterProgram {

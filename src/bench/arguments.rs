@@ -1,0 +1,112 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Measures vkmps beside what it replaces, all arms in one run under equal settings.
+#[derive(Debug, Parser)]
+#[command(name = "vkmps-bench", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Dispatches per second: separate processes, the daemon, and the best one process can do.
+    Throughput(ThroughputOptions),
+    /// Round trip of one dispatch: in process by fence and by polling, and through the daemon.
+    Latency(Options),
+    /// Bytes per second of writes and reads: direct staging copies, and the daemon.
+    Bandwidth(Options),
+    /// From exec to the first result: own VkDevice, and a client of a running daemon.
+    Startup(Options),
+    /// CPU time and memory of an idle daemon with 0 and with many clients.
+    Idle(Options),
+    /// Many processes compute pictures on one device, shared and separate; checks every pixel.
+    Demo(DemoOptions),
+    /// One process of an arm; started by this program only.
+    #[command(hide = true)]
+    Worker {
+        /// What it does, as JSON.
+        task: String,
+    },
+}
+
+/// What all scenarios have in common.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// Client processes.
+    #[arg(long)]
+    pub(crate) clients: Option<usize>,
+    /// Submits that each client keeps in flight, each on its own stream and buffer.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) depth: usize,
+    /// The Vulkan device; without it the best.
+    #[arg(long)]
+    pub(crate) device: Option<usize>,
+    /// How long each arm runs in each round.
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Rounds of all arms in turn; medians are reported.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A running daemon; without it a private one is started.
+    #[arg(long)]
+    pub(crate) socket: Option<PathBuf>,
+    /// Binds every process, also the private daemon's, to this CPU.
+    #[arg(long)]
+    pub(crate) pin: Option<usize>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ThroughputOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+    /// What is dispatched.
+    #[arg(long, value_enum, default_value_t = KernelName::Fma)]
+    pub(crate) kernel: KernelName,
+    /// Workgroups of 256 threads of the fma kernel.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) groups: u32,
+    /// Dependent fused multiply-adds per thread of the fma kernel.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) iterations: u32,
+    /// Chooses the iterations so that one dispatch takes about this long.
+    #[arg(long)]
+    pub(crate) kernel_ms: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelName {
+    /// Chains of dependent multiply-adds.
+    Fma,
+    /// Nothing at all.
+    Noop,
+    /// The sum of two vectors of 1 Ki numbers.
+    VectorAdd,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// A PNG picture to blur and edge-detect instead of the Mandelbrot set.
+    pub(crate) image: Option<PathBuf>,
+    /// Worker processes.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) clients: usize,
+    /// The Vulkan device; without it the best.
+    #[arg(long)]
+    pub(crate) device: Option<usize>,
+    /// Where the pictures and the timeline go.
+    #[arg(short = 'o', long, default_value = "vkmps-demo")]
+    pub(crate) output: PathBuf,
+    /// Edge of the Mandelbrot picture, pixels.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=4096))]
+    pub(crate) size: u32,
+    /// The most iterations per Mandelbrot pixel.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) iterations: u32,
+}

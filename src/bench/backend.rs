@@ -1,0 +1,96 @@
+//! The same work on an own VkDevice or through the daemon: what an arm measures differs in nothing else.
+
+mod daemon;
+mod direct;
+
+use crate::error::Error;
+use crate::shader::Shader;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+pub(crate) use direct::{open as open_device, pipeline};
+
+/// Where a worker process computes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// On a VkDevice of its own, as programs do today.
+    Direct { device: Option<usize>, wait: Wait },
+    /// As a client of the daemon on this socket.
+    Daemon { socket: PathBuf },
+}
+
+/// How an own device is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wait {
+    /// In the driver.
+    Block,
+    /// By asking again and again.
+    Poll,
+}
+
+/// Where a buffer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residence {
+    /// With the device.
+    Device,
+    /// Mapped by the host.
+    Shared,
+}
+
+/// A compiled shader of one backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProgramId(usize);
+
+/// A buffer of one backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferId(usize);
+
+/// An ordered queue of work of one backend, with at most one submit in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane(pub(crate) usize);
+
+/// One dispatch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) program: ProgramId,
+    pub(crate) groups: [u32; 3],
+    pub(crate) push: &'a [u8],
+    /// In the order of the shader's bindings.
+    pub(crate) buffers: &'a [BufferId],
+}
+
+/// What a worker needs of a device.
+pub(crate) trait Backend {
+    fn program(&mut self, shader: &'static Shader) -> Result<ProgramId, Error>;
+
+    fn buffer(&mut self, bytes: u64, residence: Residence) -> Result<BufferId, Error>;
+
+    /// Fills the first bytes; nothing in flight uses the buffer.
+    fn write(&mut self, buffer: BufferId, bytes: &[u8]) -> Result<(), Error>;
+
+    /// The first bytes; nothing in flight writes the buffer.
+    fn read(&mut self, buffer: BufferId, bytes: &mut [u8]) -> Result<(), Error>;
+
+    /// Starts work on a lane that has none in flight.
+    fn submit(&mut self, lane: Lane, work: &Work<'_>) -> Result<(), Error>;
+
+    /// Returns when the lane's work is complete.
+    fn wait(&mut self, lane: Lane) -> Result<(), Error>;
+
+    /// Submits and waits the cheapest way there is.
+    fn run(&mut self, work: &Work<'_>) -> Result<(), Error>;
+
+    /// Copies the first bytes of one buffer to another on the device, and waits.
+    fn copy(&mut self, from: BufferId, to: BufferId, bytes: u64) -> Result<(), Error>;
+
+    /// Whether the host writes where the device reads, so that nothing needs to be copied.
+    fn is_mapped(&self, buffer: BufferId) -> bool;
+}
+
+/// Opens the device, or connects.
+pub(crate) fn open(place: &Place) -> Result<Box<dyn Backend>, Error> {
+    Ok(match place {
+        Place::Direct { device, wait } => Box::new(direct::Direct::open(*device, *wait)?),
+        Place::Daemon { socket } => Box::new(daemon::Daemon::connect(socket)?),
+    })
+}

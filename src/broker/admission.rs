@@ -1,0 +1,300 @@
+//! Who gets a session, and who leaves.
+
+use crate::engine::Engine;
+use crate::event::{Cause, Event};
+use crate::memory::Memory;
+use crate::session::{Connection, ConnectionStage, Phase, Session};
+use crate::{Action, Broker, ConnectionId, Drain, Peer, Resource};
+use std::time::Duration;
+use vkmps_protocol::engine::ToEngine;
+use vkmps_protocol::handle::{SessionId, Table};
+use vkmps_protocol::limits::{MAX_NAME_BYTES, MAX_SESSIONS, MAX_SESSIONS_PER_UID};
+use vkmps_protocol::message::{DaemonMessage, Hello, Priority};
+use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR};
+
+impl Broker {
+    pub(crate) fn connection_opened(&mut self, conn: ConnectionId, peer: Peer, now: Duration) {
+        let full = self.places(|_| true) >= MAX_SESSIONS + SPARE_CONNECTIONS
+            || self.uid_places(peer.uid) >= uid_limit(peer.uid).saturating_add(SPARE_CONNECTIONS);
+        let stage = ConnectionStage::AwaitingHello {
+            deadline: now + HELLO_TIMEOUT,
+        };
+        self.connections.insert(conn, Connection { peer, stage });
+        // A mere lack of sessions is told in answer to the Hello: a socket closed before its peer has written loses
+        // what it was sent. Beyond the spare connections nobody waits for that.
+        if full {
+            let code = ErrorCode::DaemonFull;
+            self.refuse(conn, code, code.to_string());
+        }
+    }
+
+    pub(crate) fn hello(&mut self, conn: ConnectionId, hello: &Hello) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let peer = connection.peer;
+        if hello.magic != MAGIC {
+            return self.violation(conn, "a Hello without the magic number");
+        }
+        if hello.version != VERSION_MAJOR {
+            let text = format!(
+                "the daemon speaks version {VERSION_MAJOR} of the protocol, the client version {}",
+                hello.version
+            );
+            return self.refuse(conn, ErrorCode::VersionMismatch, text);
+        }
+        if hello.name.len() > MAX_NAME_BYTES {
+            return self.violation(conn, "a name longer than 64 bytes");
+        }
+        connection.stage = ConnectionStage::WaitingForEngine {
+            name: hello.name.clone(),
+            priority: granted(hello.priority, peer.uid),
+        };
+        if self.drain != Drain::No {
+            let code = ErrorCode::Draining;
+            return self.refuse(conn, code, code.to_string());
+        }
+        // This connection counts itself.
+        let greeted = self.places(|stage| !matches!(stage, ConnectionStage::AwaitingHello { .. }));
+        if greeted > MAX_SESSIONS {
+            let text = format!("all {MAX_SESSIONS} sessions are taken");
+            return self.refuse(conn, ErrorCode::DaemonFull, text);
+        }
+        if self.uid_places(peer.uid) > uid_limit(peer.uid) {
+            let text = format!(
+                "all {MAX_SESSIONS_PER_UID} sessions of user {} are taken",
+                peer.uid
+            );
+            return self.refuse(conn, ErrorCode::DaemonFull, text);
+        }
+        match &self.engine {
+            Engine::Starting => {}
+            Engine::Failed { text } => {
+                let text = text.clone();
+                self.refuse(conn, ErrorCode::NoDevice, text);
+            }
+            Engine::Ready { .. } => self.open_session(conn),
+        }
+    }
+
+    /// Gives a greeted connection its session; the Welcome follows when the region is there.
+    pub(crate) fn open_session(&mut self, conn: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let ConnectionStage::WaitingForEngine { name, priority } = &mut connection.stage else {
+            return;
+        };
+        let Some(slot) = self.free_slots.pop_first() else {
+            let code = ErrorCode::DaemonFull;
+            return self.refuse(conn, code, code.to_string());
+        };
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        let session = Session {
+            peer: connection.peer,
+            name: std::mem::take(name),
+            priority: *priority,
+            slot,
+            phase: Phase::Creating { conn },
+            memory: Memory::new(self.config.arena_bytes),
+            programs: Table::default(),
+            pending: None,
+        };
+        connection.stage = ConnectionStage::Session(id);
+        self.sessions.insert(id, session);
+        self.push(Action::Create {
+            session: id,
+            resource: Resource::Region,
+        });
+    }
+
+    pub(crate) fn region_created(&mut self, id: SessionId) {
+        let Engine::Ready { device, .. } = &self.engine else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Phase::Creating { conn } = session.phase else {
+            return;
+        };
+        session.phase = Phase::Open { conn };
+        let (slot, uid, priority) = (session.slot, session.peer.uid, session.priority);
+        let client = session.client(id);
+        let device = device.clone();
+        // The engine hears of the session before the client can submit.
+        self.push(Action::ToEngine(ToEngine::AddSession {
+            session: id,
+            slot,
+            uid,
+            priority,
+        }));
+        let welcome = DaemonMessage::Welcome {
+            session: id,
+            features: FEATURES,
+            priority,
+            device,
+        };
+        self.push(Action::Send {
+            conn,
+            message: welcome,
+        });
+        self.log(Event::ClientConnected { client, priority });
+    }
+
+    pub(crate) fn connection_closed(&mut self, conn: ConnectionId, cause: Cause) {
+        let Some(connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        self.push(Action::Close { conn });
+        if let ConnectionStage::Session(id) = connection.stage {
+            if cause == Cause::Stalled {
+                self.push(Action::End {
+                    session: id,
+                    code: ErrorCode::DaemonLost,
+                });
+            }
+            self.close_session(id, cause);
+        }
+    }
+
+    pub(crate) fn refuse_silent_connections(&mut self, now: Duration) {
+        let silent = |(conn, connection): (&ConnectionId, &Connection)| match connection.stage {
+            ConnectionStage::AwaitingHello { deadline } if deadline <= now => Some(*conn),
+            _ => None,
+        };
+        let late: Vec<ConnectionId> = self.connections.iter().filter_map(silent).collect();
+        for conn in late {
+            self.refuse(conn, ErrorCode::Timeout, "no Hello came in time".to_owned());
+        }
+    }
+
+    pub(crate) fn start_draining(&mut self) {
+        if self.drain != Drain::No {
+            return;
+        }
+        self.drain = Drain::Draining;
+        self.log(Event::Draining {
+            sessions: self.sessions.len(),
+        });
+        self.refuse_waiting(ErrorCode::Draining, &ErrorCode::Draining.to_string());
+        if self.engine.is_ready() {
+            self.push(Action::ToEngine(ToEngine::Stop));
+        } else {
+            self.finish_draining();
+        }
+    }
+
+    /// The engine has finished, or had its time.
+    pub(crate) fn finish_draining(&mut self) {
+        if self.drain != Drain::Draining {
+            return;
+        }
+        self.drain = Drain::Done;
+        self.engine = Engine::Starting;
+        self.end_all_sessions(ErrorCode::Draining);
+        self.push(Action::Exit);
+    }
+
+    /// Turns away everyone who said hello and waits for an engine.
+    pub(crate) fn refuse_waiting(&mut self, code: ErrorCode, text: &str) {
+        for conn in self.waiting_connections() {
+            self.refuse(conn, code, text.to_owned());
+        }
+    }
+
+    pub(crate) fn waiting_connections(&self) -> Vec<ConnectionId> {
+        let waits = |connection: &Connection| {
+            matches!(connection.stage, ConnectionStage::WaitingForEngine { .. })
+        };
+        self.connections
+            .iter()
+            .filter(|(_, c)| waits(c))
+            .map(|(conn, _)| *conn)
+            .collect()
+    }
+
+    /// Ends every session; the engine is gone, so nothing needs its consent.
+    pub(crate) fn end_all_sessions(&mut self, code: ErrorCode) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.end_session(id, code, code.to_string());
+            self.session_removed(id);
+        }
+    }
+
+    /// Logs, tells and closes a connection that has no session.
+    fn refuse(&mut self, conn: ConnectionId, code: ErrorCode, text: String) {
+        if let Some(connection) = self.connections.get(&conn) {
+            let client = connection.client();
+            self.log(Event::ConnectionRefused {
+                client,
+                code,
+                text: text.clone(),
+            });
+        }
+        self.close_refused(conn, code, text);
+    }
+
+    /// Tells and closes a connection that has no session.
+    pub(crate) fn close_refused(&mut self, conn: ConnectionId, code: ErrorCode, text: String) {
+        if self.connections.remove(&conn).is_some() {
+            self.push(Action::Send {
+                conn,
+                message: DaemonMessage::Refused { code, text },
+            });
+            self.push(Action::Close { conn });
+        }
+    }
+
+    /// Connections in some stages, and sessions whose connection is gone already.
+    fn places(&self, counts: impl Fn(&ConnectionStage) -> bool) -> usize {
+        let connections = self
+            .connections
+            .values()
+            .filter(|c| counts(&c.stage))
+            .count();
+        let closing = self
+            .sessions
+            .values()
+            .filter(|s| s.phase == Phase::Closing)
+            .count();
+        connections + closing
+    }
+
+    /// The same of one user, in all stages.
+    fn uid_places(&self, uid: u32) -> usize {
+        let connections = self
+            .connections
+            .values()
+            .filter(|c| c.peer.uid == uid)
+            .count();
+        let closing = |s: &&Session| s.phase == Phase::Closing && s.peer.uid == uid;
+        connections + self.sessions.values().filter(closing).count()
+    }
+}
+
+/// Until there is policy for it, REALTIME is root's.
+fn granted(asked: Priority, uid: u32) -> Priority {
+    if uid == 0 {
+        asked
+    } else {
+        asked.min(Priority::High)
+    }
+}
+
+fn uid_limit(uid: u32) -> usize {
+    if uid == 0 {
+        usize::MAX
+    } else {
+        MAX_SESSIONS_PER_UID
+    }
+}
+
+/// A connection that says nothing is closed after this.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections beyond [`MAX_SESSIONS`] that may wait for their refusal.
+const SPARE_CONNECTIONS: usize = 64;
+/// Feature bits of the protocol that this daemon knows.
+const FEATURES: u64 = 0;

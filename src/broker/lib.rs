@@ -1,0 +1,383 @@
+//! Sessions, programs, memory and policy of vkmpsd as a pure state machine: no clock, no socket, no Vulkan.
+//!
+//! [`Broker::handle`] takes one [`Input`] and says what to do about it, as [`Action`]s in order. Descriptors never come
+//! in here: the caller keeps them by session and by program hash, and a message says by its kind which of them it
+//! carries.
+//!
+//! ```text
+//! connection: opened -> awaiting Hello -> (waiting for the engine) -> session -> closed
+//! session:    creating its region -> open -> closing (until the engine has let go) -> gone
+//! program:    compiling -> at the engine -> ready <-> idle -> evicted;  engine dies: dormant -> at the engine
+//! chunk:      (arena made) -> asked of the engine -> ready -> given up
+//! ```
+#![forbid(unsafe_code)]
+
+mod action;
+mod admission;
+mod allocation;
+mod compile_queue;
+mod engine;
+mod event;
+mod memory;
+mod programs;
+mod ranges;
+mod registration;
+mod session;
+#[cfg(test)]
+mod trial;
+
+pub use action::{Action, CompileFailure, ConnectionId, Input, Peer, Resource};
+pub use compile_queue::MAX_COMPILERS;
+pub use event::{Cause, Client, Event};
+pub use programs::Source;
+
+use engine::Engine;
+use memory::Budget;
+use programs::Programs;
+use session::{Connection, ConnectionStage, Pending, Phase, Session};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+use vkmps_protocol::ErrorCode;
+use vkmps_protocol::engine::ToEngine;
+use vkmps_protocol::handle::{ProgramHash, SessionId};
+use vkmps_protocol::limits::MAX_SESSIONS;
+use vkmps_protocol::message::{ClientMessage, DaemonMessage};
+
+/// What the administrator decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Address space of a session's shared memory; sparse, so it may exceed what the host has.
+    pub arena_bytes: u64,
+    /// How the device's time is shared. No effect yet: the scheduler's issue.
+    pub scheduling: SchedulingMode,
+    /// Loop iterations of a slice. No effect yet: the shader passes' issue.
+    pub loop_slice_quota: u64,
+    /// Where yield points go. No effect yet: the shader passes' issue.
+    pub instrumentation: Instrumentation,
+}
+
+/// How the device's time is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SchedulingMode {
+    /// Long slices.
+    #[default]
+    ExclusiveThroughput,
+    /// Slices by backlog and priority.
+    CooperativeFairshare,
+}
+
+/// How yield points are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Instrumentation {
+    /// Every loop.
+    #[default]
+    EveryLoop,
+    /// By submodular selection.
+    Submodular,
+}
+
+/// The state of the daemon.
+#[derive(Debug)]
+pub struct Broker {
+    config: Config,
+    engine: Engine,
+    drain: Drain,
+    connections: BTreeMap<ConnectionId, Connection>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Slots of the ledger that no session has.
+    free_slots: BTreeSet<u32>,
+    next_session: u64,
+    next_chunk: u64,
+    programs: Programs,
+    budget: Budget,
+    actions: Vec<Action>,
+}
+
+/// Whether the daemon is leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    Draining,
+    Done,
+}
+
+impl Broker {
+    /// A broker without clients and without an engine, which is awaited.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            engine: Engine::Starting,
+            drain: Drain::No,
+            connections: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            free_slots: (0..).take(MAX_SESSIONS).collect(),
+            next_session: 1,
+            next_chunk: 1,
+            programs: Programs::default(),
+            budget: Budget::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes something in and says what to do. `now` is any clock that does not go back.
+    pub fn handle(&mut self, input: Input, now: Duration) -> impl Iterator<Item = Action> + use<> {
+        match input {
+            Input::ConnectionOpened { conn, peer } => self.connection_opened(conn, peer, now),
+            Input::Message { conn, message } => self.message(conn, message),
+            Input::BadMessage { conn, error } => self.violation(conn, &error.to_string()),
+            Input::ConnectionClosed { conn } => self.connection_closed(conn, Cause::HangUp),
+            Input::ConnectionStalled { conn } => self.connection_closed(conn, Cause::Stalled),
+            Input::Created { session, resource } => self.created(session, resource),
+            Input::NotCreated {
+                session,
+                resource,
+                text,
+            } => self.not_created(session, resource, text),
+            Input::ModuleCopied { conn, hash } => self.module_copied(conn, hash),
+            Input::ModuleUnreadable { conn, text } => self.module_unreadable(conn, text),
+            Input::Engine(message) => self.engine_message(message),
+            Input::EngineGone { reason, suspects } => self.engine_gone(reason, &suspects),
+            Input::Compiled { hash, interface } => self.compiled(hash, interface),
+            Input::CompileFailed { hash, failure } => self.compile_failed(hash, failure),
+            Input::Tick => self.refuse_silent_connections(now),
+            Input::Drain => self.start_draining(),
+            Input::DrainDeadline => self.finish_draining(),
+        }
+        std::mem::take(&mut self.actions).into_iter()
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let deadline = |connection: &Connection| match connection.stage {
+            ConnectionStage::AwaitingHello { deadline } => Some(deadline),
+            _ => None,
+        };
+        self.connections.values().filter_map(deadline).min()
+    }
+
+    fn message(&mut self, conn: ConnectionId, message: ClientMessage) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        match (&connection.stage, message) {
+            (_, ClientMessage::Reserved) => self.violation(conn, "a message of zeros"),
+            (ConnectionStage::AwaitingHello { .. }, ClientMessage::Hello(hello)) => {
+                self.hello(conn, &hello);
+            }
+            (_, ClientMessage::Hello(_)) => self.violation(conn, "a second Hello"),
+            (ConnectionStage::Session(session), message) => {
+                let session = *session;
+                self.request(conn, session, message);
+            }
+            _ => self.violation(conn, "a request before the session is open"),
+        }
+    }
+
+    fn request(&mut self, conn: ConnectionId, id: SessionId, message: ClientMessage) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        if session.pending.is_some() || !matches!(session.phase, Phase::Open { .. }) {
+            return self.violation(conn, "a request while another one is unanswered");
+        }
+        let makes_things = matches!(
+            message,
+            ClientMessage::RegisterProgram { .. } | ClientMessage::AllocateBuffer { .. }
+        );
+        if makes_things && self.drain != Drain::No {
+            return self.answer(
+                id,
+                failed(ErrorCode::Draining, ErrorCode::Draining.to_string()),
+            );
+        }
+        match message {
+            ClientMessage::RegisterProgram {
+                entry,
+                module_bytes,
+                specialization,
+            } => {
+                self.register_program(
+                    id,
+                    Source {
+                        entry,
+                        module_bytes,
+                        specialization,
+                    },
+                );
+            }
+            ClientMessage::ReleaseProgram { program } => self.release_program(id, program),
+            ClientMessage::AllocateBuffer { bytes, class } => {
+                self.allocate_buffer(id, bytes, class);
+            }
+            ClientMessage::FreeBuffer { buffer } => self.free_buffer(id, buffer),
+            // `message` has dealt with them.
+            ClientMessage::Hello(_) | ClientMessage::Reserved => {}
+        }
+    }
+
+    fn created(&mut self, id: SessionId, resource: Resource) {
+        match resource {
+            Resource::Region => self.region_created(id),
+            Resource::Arena => self.arena_created(id),
+        }
+    }
+
+    fn not_created(&mut self, id: SessionId, resource: Resource, text: String) {
+        match resource {
+            Resource::Region => self.end_session(id, ErrorCode::System, text),
+            Resource::Arena => self.abandon_chunk(id, ErrorCode::OutOfHostMemory, text),
+        }
+    }
+
+    /// A client broke the protocol: it is told, logged and gone.
+    fn violation(&mut self, conn: ConnectionId, text: &str) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        let id = match connection.stage {
+            ConnectionStage::Session(id) => Some(id),
+            _ => None,
+        };
+        let session = id.and_then(|id| Some(self.sessions.get(&id)?.client(id)));
+        let client = session.unwrap_or_else(|| connection.client());
+        self.log(Event::ProtocolViolation {
+            client,
+            text: text.to_owned(),
+        });
+        match id {
+            Some(id) => self.end_session(id, ErrorCode::Protocol, text.to_owned()),
+            None => self.close_refused(conn, ErrorCode::Protocol, text.to_owned()),
+        }
+    }
+
+    /// Ends a session from our side: the client is told why, in its socket and in its region.
+    fn end_session(&mut self, id: SessionId, code: ErrorCode, text: String) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(conn) = session.conn() else { return };
+        let message = if session.pending.is_some() {
+            failed(code, text)
+        } else {
+            DaemonMessage::Refused { code, text }
+        };
+        self.push(Action::Send { conn, message });
+        self.push(Action::End { session: id, code });
+        self.push(Action::Close { conn });
+        self.connections.remove(&conn);
+        self.close_session(id, Cause::Ended(code));
+    }
+
+    /// The connection is gone or being closed: stop working for it, let the engine let go of it.
+    fn close_session(&mut self, id: SessionId, cause: Cause) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let known_to_engine = matches!(session.phase, Phase::Open { .. });
+        session.phase = Phase::Closing;
+        let client = session.client(id);
+        if let Some(Pending::Program { hash }) = session.pending.take()
+            && let Some(hash) = self.programs.stop_waiting(hash, id)
+        {
+            self.forget_program(hash);
+        }
+        self.log(Event::ClientDisconnected { client, cause });
+        if known_to_engine && self.engine.is_ready() {
+            self.push(Action::ToEngine(ToEngine::RemoveSession { session: id }));
+        } else {
+            self.session_removed(id);
+        }
+        self.push(Action::Release { session: id });
+    }
+
+    /// Nothing works for the session any more: its slot, memory and programs go back.
+    fn session_removed(&mut self, id: SessionId) {
+        // An engine that reports a session gone which is not closing is confused; the session stays.
+        if self
+            .sessions
+            .get(&id)
+            .is_none_or(|session| session.phase != Phase::Closing)
+        {
+            return;
+        }
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.free_slots.insert(session.slot);
+        self.refund(&session.memory);
+        for (_, hash) in session.programs.iter() {
+            self.programs.unrefer(*hash);
+        }
+        self.evict_programs();
+    }
+
+    /// Sends the answer to the session's request.
+    fn answer(&mut self, id: SessionId, message: DaemonMessage) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.pending = None;
+        if let Some(conn) = session.conn() {
+            self.push(Action::Send { conn, message });
+        }
+    }
+
+    fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn log(&mut self, event: Event) {
+        self.push(Action::Log(event));
+    }
+
+    /// Checks that all parts of the state agree with each other.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub fn verify_invariants(&self) {
+        let mut references: HashMap<ProgramHash, usize> = HashMap::new();
+        let mut slots = self.free_slots.clone();
+        let (mut device_bytes, mut shared_bytes) = (0, 0);
+        for (id, session) in &self.sessions {
+            assert!(slots.insert(session.slot), "two owners of a slot");
+            session.memory.verify_invariants();
+            device_bytes += session
+                .memory
+                .chunk_bytes(vkmps_protocol::message::MemoryClass::Device);
+            shared_bytes += session
+                .memory
+                .chunk_bytes(vkmps_protocol::message::MemoryClass::Shared);
+            session
+                .programs
+                .iter()
+                .for_each(|(_, hash)| *references.entry(*hash).or_default() += 1);
+            let stage = session.conn().and_then(|conn| self.connections.get(&conn));
+            match stage.map(|connection| &connection.stage) {
+                Some(ConnectionStage::Session(other)) => assert_eq!(id, other),
+                Some(_) => panic!("a session on a connection that has none"),
+                None => assert_eq!(session.phase, Phase::Closing),
+            }
+            let waits = |hash| self.programs.waiters(hash).contains(id);
+            assert!(!matches!(session.pending, Some(Pending::Program { hash }) if !waits(hash)));
+            assert!(session.pending.is_none() || matches!(session.phase, Phase::Open { .. }));
+        }
+        assert_eq!(slots.len(), MAX_SESSIONS);
+        assert_eq!(self.budget.device.used_bytes, device_bytes);
+        assert_eq!(self.budget.shared.used_bytes, shared_bytes);
+        assert!(self.engine.is_ready() || self.sessions.is_empty());
+        for connection in self.connections.values() {
+            match connection.stage {
+                ConnectionStage::Session(id) => assert!(self.sessions.contains_key(&id)),
+                ConnectionStage::WaitingForEngine { .. } => {
+                    assert!(matches!(self.engine, Engine::Starting) && self.drain == Drain::No);
+                }
+                ConnectionStage::AwaitingHello { .. } => {}
+            }
+        }
+        self.programs.verify_invariants(&references);
+    }
+}
+
+fn failed(code: ErrorCode, text: String) -> DaemonMessage {
+    DaemonMessage::Failed { code, text }
+}

@@ -1,0 +1,275 @@
+//! The memory of one session: an arena, chunks cut from it or from the device, buffers cut from chunks.
+
+use crate::ranges::Ranges;
+use std::collections::BTreeMap;
+use vkmps_protocol::engine::ChunkSource;
+use vkmps_protocol::handle::{BufferId, ChunkId, Table};
+use vkmps_protocol::limits::{
+    BUFFER_ALIGNMENT, CHUNK_ALIGNMENT, DEVICE_CHUNK_BYTES, SHARED_CHUNK_BYTES,
+};
+use vkmps_protocol::message::{MemoryClass, SharedMapping};
+
+/// Chunks and buffers of a session. Sizes inside are rounded; what a client asked for is not kept.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    arena: Ranges,
+    chunks: BTreeMap<ChunkId, Chunk>,
+    buffers: Table<Buffer>,
+    /// Whether the arena memfd exists, and whether the client has it.
+    pub(crate) arena_created: bool,
+    pub(crate) arena_sent: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) class: MemoryClass,
+    pub(crate) bytes: u64,
+    /// Offset in the arena, 0 for device memory.
+    pub(crate) arena_offset: u64,
+    ranges: Ranges,
+    /// Whether the engine has it.
+    ready: bool,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    chunk: ChunkId,
+    offset: u64,
+    /// Rounded.
+    bytes: u64,
+}
+
+/// A buffer that was just cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    pub(crate) buffer: BufferId,
+    pub(crate) chunk: ChunkId,
+    pub(crate) offset: u64,
+    pub(crate) reused: bool,
+    pub(crate) mapping: Option<SharedMapping>,
+}
+
+impl Chunk {
+    /// Where the engine finds its pages.
+    pub(crate) fn source(&self) -> ChunkSource {
+        match self.class {
+            MemoryClass::Shared => ChunkSource::Arena {
+                offset: self.arena_offset,
+            },
+            MemoryClass::Device => ChunkSource::Device,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.ready && self.ranges.used() == 0
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(arena_bytes: u64) -> Self {
+        Self {
+            arena: Ranges::new(arena_bytes / CHUNK_ALIGNMENT * CHUNK_ALIGNMENT),
+            chunks: BTreeMap::new(),
+            buffers: Table::default(),
+            arena_created: false,
+            arena_sent: false,
+        }
+    }
+
+    pub(crate) fn buffers(&self) -> usize {
+        self.buffers.len()
+    }
+
+    pub(crate) fn chunk(&self, id: ChunkId) -> Option<&Chunk> {
+        self.chunks.get(&id)
+    }
+
+    /// Bytes of all chunks of a class.
+    pub(crate) fn chunk_bytes(&self, class: MemoryClass) -> u64 {
+        self.of_class(class).map(|(_, chunk)| chunk.bytes).sum()
+    }
+
+    /// Size of the chunk that a request of `bytes` (rounded) calls for: chunks grow with what the session has, so that
+    /// a few hundred of them hold whatever a device has. `None` where the request alone is beyond any memory.
+    pub(crate) fn next_chunk_bytes(&self, class: MemoryClass, bytes: u64) -> Option<u64> {
+        let growth = (self.chunk_bytes(class) / 2)
+            .clamp(smallest_chunk(class), MAX_GROWTH_BYTES)
+            .max(bytes);
+        growth.checked_next_multiple_of(CHUNK_ALIGNMENT)
+    }
+
+    /// Makes room for a chunk; the engine does not know of it yet. `None` when the arena is full.
+    pub(crate) fn add_chunk(&mut self, id: ChunkId, class: MemoryClass, bytes: u64) -> Option<()> {
+        let arena_offset = match class {
+            MemoryClass::Shared => self.arena.allocate(bytes)?.offset,
+            MemoryClass::Device => 0,
+        };
+        let ranges = Ranges::new(bytes);
+        self.chunks.insert(
+            id,
+            Chunk {
+                class,
+                bytes,
+                arena_offset,
+                ranges,
+                ready: false,
+            },
+        );
+        Some(())
+    }
+
+    pub(crate) fn chunk_is_ready(&mut self, id: ChunkId) {
+        if let Some(chunk) = self.chunks.get_mut(&id) {
+            chunk.ready = true;
+        }
+    }
+
+    /// Forgets a chunk that holds no buffer.
+    pub(crate) fn remove_chunk(&mut self, id: ChunkId) -> Option<Chunk> {
+        let chunk = self.chunks.remove(&id)?;
+        debug_assert_eq!(chunk.ranges.used(), 0);
+        if chunk.class == MemoryClass::Shared {
+            self.arena.release(chunk.arena_offset, chunk.bytes);
+        }
+        Some(chunk)
+    }
+
+    /// Cuts a buffer of `bytes` (rounded) from a chunk that has room.
+    pub(crate) fn place(&mut self, class: MemoryClass, bytes: u64) -> Option<Placed> {
+        let (chunk_id, chunk, range) = self
+            .chunks
+            .iter_mut()
+            .filter(|(_, chunk)| chunk.class == class && chunk.ready)
+            .find_map(|(id, chunk)| {
+                let range = chunk.ranges.allocate(bytes)?;
+                Some((*id, &*chunk, range))
+            })?;
+        let mapping = (class == MemoryClass::Shared).then_some(SharedMapping {
+            chunk: chunk_id,
+            chunk_offset: chunk.arena_offset,
+            chunk_bytes: chunk.bytes,
+            offset: range.offset,
+            coherent: true,
+            reused: range.reused,
+        });
+        let buffer = self.buffers.insert(Buffer {
+            chunk: chunk_id,
+            offset: range.offset,
+            bytes,
+        });
+        Some(Placed {
+            buffer: BufferId(buffer),
+            chunk: chunk_id,
+            offset: range.offset,
+            reused: range.reused,
+            mapping,
+        })
+    }
+
+    /// Frees a buffer. `Err` for a handle that does not resolve; the chunk to give up, if one became superfluous.
+    pub(crate) fn free(&mut self, buffer: BufferId) -> Result<Option<ChunkId>, ()> {
+        let Buffer {
+            chunk: id,
+            offset,
+            bytes,
+        } = self.buffers.remove(buffer.0).ok_or(())?;
+        let chunk = self.chunks.get_mut(&id).ok_or(())?;
+        chunk.ranges.release(offset, bytes);
+        if !chunk.is_idle() {
+            return Ok(None);
+        }
+        let (class, freed_bytes) = (chunk.class, chunk.bytes);
+        let other = self
+            .of_class(class)
+            .find(|(other, chunk)| *other != id && chunk.is_idle());
+        Ok(match other {
+            // One idle chunk of a class stays for the next buffer: the smaller one.
+            Some((other, other_chunk)) if other_chunk.bytes > freed_bytes => Some(other),
+            Some(_) => Some(id),
+            None => (freed_bytes > MAX_GROWTH_BYTES).then_some(id),
+        })
+    }
+
+    /// Chunks that hold no buffer.
+    pub(crate) fn idle_chunks(&self, class: MemoryClass) -> Vec<ChunkId> {
+        self.of_class(class)
+            .filter(|(_, chunk)| chunk.is_idle())
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// # Panics
+    /// If the bookkeeping contradicts itself.
+    pub(crate) fn verify_invariants(&self) {
+        self.arena.verify_invariants();
+        assert_eq!(self.arena.used(), self.chunk_bytes(MemoryClass::Shared));
+        assert!(self.arena_created || !self.arena_sent);
+        for (id, chunk) in &self.chunks {
+            chunk.ranges.verify_invariants();
+            let of_chunk = self
+                .buffers
+                .iter()
+                .filter(|(_, buffer)| buffer.chunk == *id);
+            assert_eq!(
+                chunk.ranges.used(),
+                of_chunk.map(|(_, buffer)| buffer.bytes).sum::<u64>()
+            );
+        }
+        assert!(
+            self.buffers
+                .iter()
+                .all(|(_, buffer)| self.chunks.contains_key(&buffer.chunk))
+        );
+    }
+
+    fn of_class(&self, class: MemoryClass) -> impl Iterator<Item = (ChunkId, &Chunk)> {
+        self.chunks
+            .iter()
+            .filter(move |(_, c)| c.class == class)
+            .map(|(id, chunk)| (*id, chunk))
+    }
+}
+
+/// What the device and the host have for chunks, and what all sessions took of it.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    pub(crate) device: Pool,
+    pub(crate) shared: Pool,
+}
+
+/// Bytes of one class.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    pub(crate) limit_bytes: u64,
+    pub(crate) used_bytes: u64,
+}
+
+impl Budget {
+    pub(crate) fn pool(&mut self, class: MemoryClass) -> &mut Pool {
+        match class {
+            MemoryClass::Shared => &mut self.shared,
+            MemoryClass::Device => &mut self.device,
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
+        self.limit_bytes.saturating_sub(self.used_bytes) >= bytes
+    }
+}
+
+/// The size a request really takes; `None` beyond `u64`.
+pub(crate) fn rounded(bytes: u64) -> Option<u64> {
+    bytes.checked_next_multiple_of(BUFFER_ALIGNMENT)
+}
+
+fn smallest_chunk(class: MemoryClass) -> u64 {
+    match class {
+        MemoryClass::Shared => SHARED_CHUNK_BYTES,
+        MemoryClass::Device => DEVICE_CHUNK_BYTES,
+    }
+}
+
+/// A chunk larger than this was made for one buffer, and goes with it.
+const MAX_GROWTH_BYTES: u64 = 256 << 20;

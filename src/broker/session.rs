@@ -1,0 +1,103 @@
+//! Connections and the sessions they carry.
+
+use crate::action::{ConnectionId, Peer};
+use crate::event::Client;
+use crate::memory::Memory;
+use crate::programs::Source;
+use std::time::Duration;
+use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId, Table};
+use vkmps_protocol::message::{MemoryClass, Priority};
+
+/// A client's socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) stage: ConnectionStage,
+}
+
+/// How far a connection is.
+#[derive(Debug)]
+pub(crate) enum ConnectionStage {
+    /// Nothing was heard of it.
+    AwaitingHello { deadline: Duration },
+    /// It said hello before there was an engine.
+    WaitingForEngine { name: String, priority: Priority },
+    /// It has a session.
+    Session(SessionId),
+}
+
+/// One client's share of the daemon. It outlives its connection until the engine has let go of it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    pub(crate) priority: Priority,
+    /// Its slot in the ledger.
+    pub(crate) slot: u32,
+    pub(crate) phase: Phase,
+    pub(crate) memory: Memory,
+    pub(crate) programs: Table<ProgramHash>,
+    pub(crate) pending: Option<Pending>,
+}
+
+/// Life of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its region is being made; the engine does not know it.
+    Creating { conn: ConnectionId },
+    /// The client may ask for things.
+    Open { conn: ConnectionId },
+    /// The client is gone; the engine still works for it.
+    Closing,
+}
+
+/// The request that is being worked on.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// The module is being copied and hashed.
+    Module { source: Source },
+    /// The program is being compiled or made into a pipeline.
+    Program { hash: ProgramHash },
+    /// A chunk is set aside, and waits for the arena or for the engine.
+    Buffer {
+        chunk: ChunkId,
+        class: MemoryClass,
+        bytes: u64,
+    },
+}
+
+impl Connection {
+    /// How the log calls a connection without a session.
+    pub(crate) fn client(&self) -> Client {
+        let name = match &self.stage {
+            ConnectionStage::WaitingForEngine { name, .. } => name.clone(),
+            _ => String::new(),
+        };
+        Client {
+            session: None,
+            uid: self.peer.uid,
+            pid: self.peer.pid,
+            name,
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn conn(&self) -> Option<ConnectionId> {
+        match self.phase {
+            Phase::Creating { conn } | Phase::Open { conn } => Some(conn),
+            Phase::Closing => None,
+        }
+    }
+
+    /// How the log calls it.
+    pub(crate) fn client(&self, id: SessionId) -> Client {
+        let Peer { uid, pid } = self.peer;
+        Client {
+            session: Some(id),
+            uid,
+            pid,
+            name: self.name.clone(),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! A model of everything around a broker: clients, daemon, compilers, engine. It checks what it is told to do.
+
+use crate::*;
+use std::collections::{BTreeSet, VecDeque};
+use vkmps_protocol::engine::{Capabilities, ChunkSource, FromEngine};
+use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
+use vkmps_protocol::message::{DeviceDescription, Hello, MemoryClass, Priority};
+use vkmps_protocol::program::Interface;
+use vkmps_protocol::{MAGIC, VERSION_MAJOR};
+
+/// Something the broker asked for and has no answer to yet.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Job {
+    Create(SessionId, Resource),
+    Copy(ConnectionId, Source),
+    Compile(ProgramHash),
+    Engine(ToEngine),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) session: Option<SessionId>,
+    pub(super) awaiting: bool,
+    pub(super) buffers: BTreeSet<BufferId>,
+    pub(super) programs: BTreeSet<ProgramId>,
+    pub(super) last: Option<DaemonMessage>,
+}
+
+/// What surrounds a broker.
+pub(super) struct World {
+    pub(super) broker: Broker,
+    pub(super) now: Duration,
+    pub(super) next_conn: u64,
+    pub(super) links: BTreeMap<ConnectionId, Link>,
+    pub(super) jobs: VecDeque<Job>,
+    pub(super) kept: BTreeSet<ProgramHash>,
+    /// What a running engine knows.
+    pub(super) engine: Option<EngineModel>,
+    pub(super) events: Vec<Event>,
+    pub(super) exited: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct EngineModel {
+    sessions: BTreeSet<SessionId>,
+    chunks: BTreeMap<(SessionId, ChunkId), u64>,
+    buffers: BTreeMap<(SessionId, BufferId), (ChunkId, u64, u64)>,
+    pipelines: BTreeSet<ProgramHash>,
+}
+
+pub(super) const DEVICE_BYTES: u64 = 1 << 30;
+
+impl World {
+    pub(super) fn new() -> Self {
+        let config = Config {
+            arena_bytes: 1 << 40,
+            scheduling: SchedulingMode::default(),
+            loop_slice_quota: 100_000,
+            instrumentation: Instrumentation::default(),
+        };
+        Self {
+            broker: Broker::new(config),
+            now: Duration::ZERO,
+            next_conn: 1,
+            links: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            kept: BTreeSet::new(),
+            engine: None,
+            events: Vec::new(),
+            exited: false,
+        }
+    }
+
+    pub(super) fn with_engine() -> Self {
+        let mut world = Self::new();
+        world.start_engine();
+        world
+    }
+
+    pub(super) fn start_engine(&mut self) {
+        if self.engine.is_some() {
+            return;
+        }
+        self.engine = Some(EngineModel::default());
+        let device = DeviceDescription {
+            device_memory_bytes: DEVICE_BYTES,
+            host_memory_bytes: DEVICE_BYTES,
+            ..DeviceDescription::default()
+        };
+        let capabilities = Capabilities::default();
+        self.input(Input::Engine(FromEngine::Ready {
+            device,
+            capabilities,
+            extensions: Vec::new(),
+        }));
+    }
+
+    pub(super) fn kill_engine(&mut self, suspects: &[ProgramHash]) {
+        if self.engine.take().is_some() {
+            self.jobs.retain(|job| !matches!(job, Job::Engine(_)));
+            let suspects = suspects.to_vec();
+            self.input(Input::EngineGone {
+                reason: "killed".to_owned(),
+                suspects,
+            });
+        }
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        let actions: Vec<Action> = self.broker.handle(input, self.now).collect();
+        for action in actions {
+            self.perform(action);
+        }
+        self.broker.verify_invariants();
+    }
+
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send { conn, message } => {
+                let link = self
+                    .links
+                    .get_mut(&conn)
+                    .expect("no message goes to a closed connection");
+                let refusal = matches!(message, DaemonMessage::Refused { .. });
+                assert!(
+                    link.awaiting || refusal,
+                    "an answer to nothing: {message:?}"
+                );
+                link.awaiting = false;
+                match &message {
+                    DaemonMessage::Welcome { session, .. } => link.session = Some(*session),
+                    DaemonMessage::BufferReady { buffer, .. } => {
+                        assert!(link.buffers.insert(*buffer))
+                    }
+                    DaemonMessage::ProgramReady { program, .. } => {
+                        assert!(link.programs.insert(*program));
+                    }
+                    _ => {}
+                }
+                link.last = Some(message);
+            }
+            Action::Close { conn } => drop(self.links.remove(&conn)),
+            Action::Create { session, resource } => {
+                self.jobs.push_back(Job::Create(session, resource));
+            }
+            Action::CopyModule { conn, source } => self.jobs.push_back(Job::Copy(conn, source)),
+            Action::KeepModule { hash, .. } => assert!(self.kept.insert(hash)),
+            Action::Compile { hash, .. } => {
+                assert!(self.kept.contains(&hash));
+                self.jobs.push_back(Job::Compile(hash));
+            }
+            Action::DropProgram { hash } => assert!(self.kept.remove(&hash)),
+            Action::ToEngine(message) => self.tell_engine(message),
+            Action::Log(event) => self.events.push(event),
+            Action::Exit => self.exited = true,
+            Action::End { .. } | Action::Release { .. } | Action::Discard { .. } => {}
+        }
+    }
+
+    pub(super) fn tell_engine(&mut self, message: ToEngine) {
+        let engine = self
+            .engine
+            .as_mut()
+            .expect("nothing is sent to an engine that is not there");
+        match &message {
+            ToEngine::AddSession { session, .. } => assert!(engine.sessions.insert(*session)),
+            ToEngine::RemoveSession { session } => {
+                assert!(engine.sessions.remove(session));
+                engine.chunks.retain(|(owner, _), _| owner != session);
+                engine.buffers.retain(|(owner, _), _| owner != session);
+                self.jobs.push_back(Job::Engine(message));
+            }
+            ToEngine::AddChunk {
+                session, source, ..
+            } => {
+                assert!(engine.sessions.contains(session));
+                assert!(!matches!(source, ChunkSource::Arena { offset } if offset % 65536 != 0));
+                self.jobs.push_back(Job::Engine(message));
+            }
+            ToEngine::RemoveChunk { session, chunk } => {
+                assert!(engine.chunks.remove(&(*session, *chunk)).is_some());
+                assert!(
+                    engine
+                        .buffers
+                        .iter()
+                        .all(|((s, _), (c, ..))| s != session || c != chunk)
+                );
+            }
+            ToEngine::AddBuffer {
+                session,
+                buffer,
+                chunk,
+                offset,
+                bytes,
+            } => {
+                let chunk_bytes = engine.chunks[&(*session, *chunk)];
+                assert!(offset + bytes <= chunk_bytes);
+                for ((owner, _), (other, start, length)) in &engine.buffers {
+                    let same = owner == session && other == chunk;
+                    assert!(!same || start + length <= *offset || offset + bytes <= *start);
+                }
+                let placed = (*chunk, *offset, *bytes);
+                assert!(engine.buffers.insert((*session, *buffer), placed).is_none());
+            }
+            ToEngine::RemoveBuffer { session, buffer } => {
+                assert!(engine.buffers.remove(&(*session, *buffer)).is_some());
+            }
+            ToEngine::AddPipeline { hash, .. } => {
+                assert!(self.kept.contains(hash));
+                self.jobs.push_back(Job::Engine(message));
+            }
+            ToEngine::RemovePipeline { hash } => assert!(engine.pipelines.remove(hash)),
+            ToEngine::AddProgram { session, hash, .. } => {
+                assert!(engine.sessions.contains(session) && engine.pipelines.contains(hash));
+            }
+            ToEngine::RemoveProgram { session, .. } => assert!(engine.sessions.contains(session)),
+            ToEngine::Stop => self.jobs.push_back(Job::Engine(message)),
+            ToEngine::Start | ToEngine::Reserved => panic!("not the broker's to send"),
+        }
+    }
+
+    /// Does one of the outstanding jobs.
+    pub(super) fn work(&mut self, index: usize, succeed: bool) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        // The engine answers in order; everything else comes as it comes.
+        let mut index = index % self.jobs.len();
+        if matches!(self.jobs[index], Job::Engine(_)) {
+            index = self
+                .jobs
+                .iter()
+                .position(|job| matches!(job, Job::Engine(_)))
+                .unwrap();
+        }
+        let Some(job) = self.jobs.remove(index) else {
+            return;
+        };
+        let text = "it was told to fail".to_owned();
+        let input = match job {
+            Job::Create(session, resource) if succeed => Input::Created { session, resource },
+            Job::Create(session, resource) => Input::NotCreated {
+                session,
+                resource,
+                text,
+            },
+            Job::Copy(conn, source) if succeed => Input::ModuleCopied {
+                conn,
+                hash: hash_of(&source),
+            },
+            Job::Copy(conn, _) => Input::ModuleUnreadable { conn, text },
+            Job::Compile(hash) if succeed => Input::Compiled {
+                hash,
+                interface: Interface::default(),
+            },
+            Job::Compile(hash) => {
+                let failure = match hash.0[0] % 3 {
+                    0 => CompileFailure::Refused {
+                        code: ErrorCode::InvalidModule,
+                        text,
+                    },
+                    1 => CompileFailure::Crashed,
+                    _ => CompileFailure::TimedOut,
+                };
+                Input::CompileFailed { hash, failure }
+            }
+            Job::Engine(message) => match self.engine_reply(&message, succeed) {
+                Some(reply) => Input::Engine(reply),
+                None => return,
+            },
+        };
+        self.input(input);
+    }
+
+    pub(super) fn engine_reply(&mut self, message: &ToEngine, succeed: bool) -> Option<FromEngine> {
+        let text = "it was told to fail".to_owned();
+        let engine = self.engine.as_mut()?;
+        Some(match *message {
+            ToEngine::RemoveSession { session } => FromEngine::SessionRemoved { session },
+            ToEngine::AddChunk {
+                session,
+                chunk,
+                bytes,
+                ..
+            } if succeed => {
+                if engine.sessions.contains(&session) {
+                    engine.chunks.insert((session, chunk), bytes);
+                }
+                FromEngine::ChunkReady {
+                    session,
+                    chunk,
+                    exported: false,
+                }
+            }
+            ToEngine::AddChunk { session, chunk, .. } => FromEngine::ChunkFailed {
+                session,
+                chunk,
+                code: ErrorCode::OutOfDeviceMemory,
+                text,
+            },
+            ToEngine::AddPipeline { hash, .. } if succeed => {
+                engine.pipelines.insert(hash);
+                FromEngine::PipelineReady { hash }
+            }
+            ToEngine::AddPipeline { hash, .. } => FromEngine::PipelineFailed { hash, text },
+            ToEngine::Stop => {
+                self.kill_engine(&[]);
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    pub(super) fn work_off(&mut self) {
+        while !self.jobs.is_empty() {
+            self.work(0, true);
+        }
+    }
+
+    pub(super) fn connect(&mut self, uid: u32) -> ConnectionId {
+        let conn = ConnectionId(self.next_conn);
+        self.next_conn += 1;
+        self.links.insert(conn, Link::default());
+        self.input(Input::ConnectionOpened {
+            conn,
+            peer: Peer { uid, pid: 1 },
+        });
+        conn
+    }
+
+    pub(super) fn ask(&mut self, conn: ConnectionId, message: ClientMessage) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        // The daemon does not read a socket with an unanswered request.
+        if !link.awaiting {
+            link.awaiting = true;
+            link.last = None;
+            self.input(Input::Message { conn, message });
+        }
+    }
+
+    pub(super) fn hello(&mut self, conn: ConnectionId) {
+        self.ask(conn, hello(VERSION_MAJOR, Priority::Realtime));
+    }
+
+    /// A client with an open session.
+    pub(super) fn client(&mut self, uid: u32) -> ConnectionId {
+        let conn = self.connect(uid);
+        self.hello(conn);
+        self.work_off();
+        assert!(self.links[&conn].session.is_some());
+        conn
+    }
+
+    pub(super) fn asked(&mut self, conn: ConnectionId, message: ClientMessage) -> DaemonMessage {
+        self.ask(conn, message);
+        self.work_off();
+        self.links[&conn]
+            .last
+            .clone()
+            .expect("every request is answered")
+    }
+
+    pub(super) fn asked_at_once(
+        &mut self,
+        conn: ConnectionId,
+        message: ClientMessage,
+    ) -> DaemonMessage {
+        self.ask(conn, message);
+        self.links[&conn].last.clone().expect("answered at once")
+    }
+
+    pub(super) fn allocate(
+        &mut self,
+        conn: ConnectionId,
+        bytes: u64,
+        class: MemoryClass,
+    ) -> DaemonMessage {
+        self.asked(conn, ClientMessage::AllocateBuffer { bytes, class })
+    }
+
+    pub(super) fn close(&mut self, conn: ConnectionId) {
+        if self.links.contains_key(&conn) {
+            self.input(Input::ConnectionClosed { conn });
+            assert!(!self.links.contains_key(&conn));
+        }
+    }
+
+    pub(super) fn nth(&self, index: usize) -> Option<ConnectionId> {
+        let count = self.links.len().max(1);
+        self.links.keys().nth(index % count).copied()
+    }
+}
+
+pub(super) fn hello(version: u16, priority: Priority) -> ClientMessage {
+    let name = "test".to_owned();
+    ClientMessage::Hello(Hello {
+        magic: MAGIC,
+        version,
+        features: 0,
+        priority,
+        name,
+    })
+}
+
+pub(super) fn register(which: u8) -> ClientMessage {
+    let entry = format!("main{which}");
+    ClientMessage::RegisterProgram {
+        entry,
+        module_bytes: 1024,
+        specialization: Vec::new(),
+    }
+}
+
+/// Stands in for SHA-256.
+pub(super) fn hash_of(source: &Source) -> ProgramHash {
+    ProgramHash([source.entry.bytes().last().unwrap(); 32])
+}
+
+pub(super) fn code_of(message: &DaemonMessage) -> Option<ErrorCode> {
+    match message {
+        DaemonMessage::Failed { code, .. } | DaemonMessage::Refused { code, .. } => Some(*code),
+        _ => None,
+    }
+}

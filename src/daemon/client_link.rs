@@ -1,0 +1,312 @@
+//! Client connections: accepting them, reading them one request at a time, writing without ever waiting for them.
+
+use crate::happening::{Happening, Happenings};
+use crate::watched::watch;
+use nix::errno::Errno;
+use nix::sys::socket::{Shutdown, shutdown};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use vkmps_broker::{ConnectionId, Peer};
+use vkmps_ipc::SystemError;
+use vkmps_ipc::socket::{Seqpacket, message_buffer};
+use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES};
+use vkmps_protocol::message::{ClientMessage, DaemonMessage};
+use vkmps_protocol::{DecodeError, decode, encode};
+
+/// A client's socket and the task that reads it. Dropping closes both; what was sent before still arrives.
+#[derive(Debug)]
+pub(crate) struct ClientLink {
+    socket: Arc<AsyncFd<Seqpacket>>,
+    /// The reader goes on to the next request only after an answer.
+    answered: Arc<Notify>,
+    reader: JoinHandle<()>,
+    /// What the client's session is, once it was welcomed.
+    pub(crate) session: Option<SessionId>,
+    /// What came with the last message.
+    pub(crate) descriptor: Option<OwnedFd>,
+    /// The daemon's copy of it.
+    pub(crate) module: Option<OwnedFd>,
+}
+
+/// The client's socket is full: it does not read what it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stalled;
+
+impl ClientLink {
+    /// Starts to read a connection.
+    pub(crate) fn new(
+        conn: ConnectionId,
+        socket: Seqpacket,
+        happenings: Happenings,
+    ) -> std::io::Result<Self> {
+        let socket = Arc::new(watch(socket, Interest::READABLE)?);
+        let answered = Arc::new(Notify::new());
+        let reader = tokio::spawn(read(conn, socket.clone(), answered.clone(), happenings));
+        Ok(Self {
+            socket,
+            answered,
+            reader,
+            session: None,
+            descriptor: None,
+            module: None,
+        })
+    }
+
+    /// Sends without waiting. A client that is gone is no error: its reader notices.
+    pub(crate) fn send(
+        &mut self,
+        message: DaemonMessage,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Stalled> {
+        self.descriptor = None;
+        self.module = None;
+        let bytes = encode(&clipped(message)).map_err(|_| Stalled)?;
+        self.answered.notify_one();
+        match self.socket.get_ref().send(&bytes, descriptors) {
+            Err(SystemError {
+                errno: Errno::EAGAIN | Errno::ETOOMANYREFS,
+                ..
+            }) => Err(Stalled),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for ClientLink {
+    fn drop(&mut self) {
+        self.reader.abort();
+        let socket = self.socket.get_ref();
+        let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        // A socket closed with packets unread resets its peer, which then loses what it was sent.
+        while let Ok(Some(_)) = socket.receive(&mut *message_buffer()) {}
+    }
+}
+
+/// Accepts until the daemon ends. Errors are survived: with no descriptor left, clients wait in the backlog.
+pub(crate) async fn accept(listener: Seqpacket, happenings: Happenings) {
+    let listener = match watch(listener, Interest::READABLE) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot watch a listening socket"),
+    };
+    loop {
+        match listener.get_ref().accept() {
+            Ok(socket) => {
+                let Ok(who) = socket.peer_credentials() else {
+                    continue;
+                };
+                let peer = Peer {
+                    uid: who.uid,
+                    pid: who.pid,
+                };
+                if happenings
+                    .send(Happening::Accepted { socket, peer })
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(SystemError {
+                errno: Errno::EAGAIN,
+                ..
+            }) => {
+                if let Ok(mut guard) = listener.readable().await {
+                    guard.clear_ready();
+                }
+            }
+            Err(SystemError {
+                errno: Errno::EINTR | Errno::ECONNABORTED,
+                ..
+            }) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a client, trying again");
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            }
+        }
+    }
+}
+
+async fn read(
+    conn: ConnectionId,
+    socket: Arc<AsyncFd<Seqpacket>>,
+    answered: Arc<Notify>,
+    happenings: Happenings,
+) {
+    loop {
+        let Some(packet) = next_packet(&socket).await else {
+            break;
+        };
+        if happenings
+            .send(Happening::Client { conn, packet })
+            .await
+            .is_err()
+        {
+            return;
+        }
+        tokio::select! {
+            () = answered.notified() => {}
+            () = hang_up(&socket) => break,
+        }
+    }
+    let _ = happenings.send(Happening::ClientGone { conn }).await;
+}
+
+type ClientPacket = Result<(ClientMessage, Vec<OwnedFd>), DecodeError>;
+
+/// The next packet; `None` when the client has hung up.
+async fn next_packet(socket: &AsyncFd<Seqpacket>) -> Option<ClientPacket> {
+    loop {
+        // Before readiness is asked for: `hang_up` may have swallowed it.
+        match receive(socket.get_ref()) {
+            Err(SystemError {
+                errno: Errno::EAGAIN,
+                ..
+            }) => {
+                let mut guard = socket.readable().await.ok()?;
+                guard.clear_ready_matching(Ready::READABLE);
+            }
+            Ok(packet) => return packet,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The buffer lives for the call only: an idle client costs no memory for it.
+fn receive(socket: &Seqpacket) -> Result<Option<ClientPacket>, SystemError> {
+    let mut buffer = message_buffer();
+    let Some(packet) = socket.receive(&mut *buffer)? else {
+        return Ok(None);
+    };
+    if packet.truncated && packet.bytes >= MAX_MESSAGE_BYTES {
+        return Ok(Some(Err(DecodeError::TooLong(packet.bytes))));
+    }
+    // Else descriptors were cut off: more came than any message carries.
+    let found = match packet.truncated {
+        true => packet.descriptors.len().max(MAX_DESCRIPTORS) + 1,
+        false => packet.descriptors.len(),
+    };
+    let message = decode::<ClientMessage>(&buffer[..packet.bytes]);
+    Ok(Some(message.and_then(
+        |message| match message.descriptors() {
+            expected if expected != found => Err(DecodeError::Descriptors { expected, found }),
+            _ => Ok((message, packet.descriptors)),
+        },
+    )))
+}
+
+/// Returns when the client is gone, whatever it may have sent before.
+async fn hang_up(socket: &AsyncFd<Seqpacket>) {
+    while !socket.get_ref().hung_up() {
+        match socket.readable().await {
+            // Half closed counts: no request will come, and tokio would report it again and again.
+            Ok(guard) if guard.ready().is_read_closed() => return,
+            Ok(mut guard) => guard.clear_ready(),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Texts may come from drivers and be of any length.
+fn clipped(mut message: DaemonMessage) -> DaemonMessage {
+    if let DaemonMessage::Failed { text, .. } | DaemonMessage::Refused { text, .. } = &mut message {
+        while text.len() > MAX_TEXT_BYTES {
+            text.pop();
+        }
+    }
+    message
+}
+
+/// Out of descriptors or memory: both take a while to come back.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::Shutdown;
+    use tokio::sync::mpsc;
+    use vkmps_protocol::ErrorCode;
+
+    fn link() -> (ClientLink, Seqpacket, mpsc::Receiver<Happening>) {
+        let (ours, theirs) = Seqpacket::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (happenings, happened) = mpsc::channel(16);
+        let link = ClientLink::new(ConnectionId(1), ours, happenings).unwrap();
+        (link, theirs, happened)
+    }
+
+    fn refusal() -> DaemonMessage {
+        DaemonMessage::Refused {
+            code: ErrorCode::Protocol,
+            text: "x".repeat(100_000),
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_client_is_not_read_before_it_has_its_answer() {
+        let (mut link, client, mut happened) = link();
+        let request = encode(&ClientMessage::Reserved).unwrap();
+        client.send(&request, &[]).unwrap();
+        client.send(&[0xff], &[]).unwrap();
+        let first = happened.recv().await.unwrap();
+        assert!(matches!(
+            first,
+            Happening::Client {
+                packet: Ok((ClientMessage::Reserved, _)),
+                ..
+            }
+        ));
+        tokio::task::yield_now().await;
+        assert!(happened.try_recv().is_err());
+        link.send(DaemonMessage::Done, &[]).unwrap();
+        let second = happened.recv().await.unwrap();
+        assert!(matches!(second, Happening::Client { packet: Err(_), .. }));
+        drop(client);
+        assert!(matches!(
+            happened.recv().await,
+            Some(Happening::ClientGone { .. })
+        ));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_half_closed_client_is_gone() {
+        let (_link, client, mut happened) = link();
+        client
+            .send(&encode(&ClientMessage::Reserved).unwrap(), &[])
+            .unwrap();
+        assert!(matches!(
+            happened.recv().await,
+            Some(Happening::Client { .. })
+        ));
+        shutdown(client.as_raw_fd(), Shutdown::Write).unwrap();
+        assert!(matches!(
+            happened.recv().await,
+            Some(Happening::ClientGone { .. })
+        ));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_client_that_does_not_read_stalls_and_nobody_waits() {
+        let (mut link, _client, _happened) = link();
+        let stalled = (0..10_000).any(|_| link.send(refusal(), &[]).is_err());
+        assert!(stalled);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_was_sent_arrives_although_the_client_wrote_on() {
+        let (mut link, client, _happened) = link();
+        client.send(&[0xff; 64], &[]).unwrap();
+        link.send(refusal(), &[]).unwrap();
+        drop(link);
+        let mut buffer = message_buffer();
+        let packet = client.receive(&mut *buffer).unwrap().unwrap();
+        let message = decode::<DaemonMessage>(&buffer[..packet.bytes]).unwrap();
+        assert!(matches!(message, DaemonMessage::Refused { text, .. } if text.len() == 4096));
+        assert!(client.receive(&mut *buffer).unwrap().is_none());
+    }
+}

@@ -1,0 +1,208 @@
+//! Compiler processes: started on demand, one job at a time each, killed when late, gone when idle.
+
+use crate::process::{Command, Delivery, Launcher, Process};
+use crate::resources::Resources;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use tokio::time::Instant;
+use vkmps_broker::{CompileFailure, Input, Source};
+use vkmps_protocol::engine::{Capabilities, FromCompiler, ToCompiler};
+use vkmps_protocol::handle::ProgramHash;
+use vkmps_protocol::{decode, encode};
+
+/// All of them; the broker sees to it that no more than [`vkmps_broker::MAX_COMPILERS`] have a job.
+#[derive(Debug)]
+pub(crate) struct Compilers {
+    command: Command,
+    compilers: Vec<Compiler>,
+}
+
+/// At work, or idle since.
+#[derive(Debug)]
+struct Compiler {
+    process: Process,
+    job: Option<Job>,
+    idle_since: Instant,
+}
+
+#[derive(Debug)]
+struct Job {
+    hash: ProgramHash,
+    deadline: Instant,
+}
+
+impl Compilers {
+    /// None yet; they are started so.
+    pub(crate) fn new(command: Command) -> Self {
+        Self {
+            command,
+            compilers: Vec::new(),
+        }
+    }
+
+    /// Gives a module to a compiler that is idle or new.
+    pub(crate) fn compile(
+        &mut self,
+        hash: ProgramHash,
+        source: Source,
+        capabilities: Capabilities,
+        resources: &Resources,
+        launcher: &mut Launcher,
+    ) -> Option<Input> {
+        let failed = |text: String| {
+            Some(Input::CompileFailed {
+                hash,
+                failure: CompileFailure::NotStarted { text },
+            })
+        };
+        let Source {
+            entry,
+            module_bytes,
+            specialization,
+        } = source;
+        let message = ToCompiler::Compile {
+            hash,
+            entry,
+            module_bytes,
+            specialization,
+            capabilities,
+        };
+        let (Ok(bytes), Some(module)) = (encode(&message), resources.module(hash)) else {
+            return failed("the module is not there".to_owned());
+        };
+        // An idle one may have died a moment ago; its end is reported later.
+        for compiler in self
+            .compilers
+            .iter_mut()
+            .filter(|compiler| compiler.job.is_none())
+        {
+            if compiler.process.send(&bytes, &[module]) == Delivery::Sent {
+                compiler.job = Some(Job::new(hash));
+                return None;
+            }
+        }
+        let process = match launcher.launch(&self.command) {
+            Ok(process) => process,
+            Err(error) => return failed(error.to_string()),
+        };
+        if process.send(&bytes, &[module]) != Delivery::Sent {
+            return failed("the compiler does not listen".to_owned());
+        }
+        let job = Some(Job::new(hash));
+        self.compilers.push(Compiler {
+            process,
+            job,
+            idle_since: Instant::now(),
+        });
+        None
+    }
+
+    /// A packet of one of the compilers, if it is from one.
+    pub(crate) fn packet(
+        &mut self,
+        id: u64,
+        packet: &[u8],
+        descriptors: Vec<OwnedFd>,
+        resources: &mut Resources,
+    ) -> Option<Input> {
+        let compiler = self
+            .compilers
+            .iter_mut()
+            .find(|compiler| compiler.process.id() == id)?;
+        let message = decode::<FromCompiler>(packet).ok();
+        let message = message.filter(|message| message.descriptors() == descriptors.len());
+        let job = compiler.job.as_ref().map(|job| job.hash);
+        let input = match message {
+            Some(FromCompiler::Compiled { hash, interface }) if job == Some(hash) => {
+                let files: [OwnedFd; 2] = descriptors.try_into().ok()?;
+                resources.keep_compiled(hash, files);
+                Input::Compiled { hash, interface }
+            }
+            Some(FromCompiler::Refused { hash, code, text }) if job == Some(hash) => {
+                Input::CompileFailed {
+                    hash,
+                    failure: CompileFailure::Refused { code, text },
+                }
+            }
+            _ => {
+                tracing::error!("a compiler sent what is no answer, killing it");
+                compiler.process.kill();
+                return None;
+            }
+        };
+        compiler.job = None;
+        compiler.idle_since = Instant::now();
+        Some(input)
+    }
+
+    /// All processes.
+    pub(crate) fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.compilers
+            .iter_mut()
+            .map(|compiler| &mut compiler.process)
+    }
+
+    /// When [`Self::settle`] has something to do without any news.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = self.compilers.iter().flat_map(|compiler| {
+            let limit = match &compiler.job {
+                Some(job) => job.deadline,
+                None => compiler.idle_since + IDLE_TIME,
+            };
+            [Some(limit), compiler.process.deadline()]
+        });
+        deadlines.flatten().min()
+    }
+
+    /// Buries the dead, kills the late, lets the idle go.
+    pub(crate) fn settle(&mut self, now: Instant) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        self.compilers.retain_mut(|compiler| {
+            if let Some(epitaph) = compiler.process.epitaph(now) {
+                let Some(job) = compiler.job.take() else {
+                    return false;
+                };
+                tracing::warn!(reason = epitaph, "a compiler died on a module");
+                // One that never began says nothing about the module.
+                let failure = match compiler.process.was_started() {
+                    true => CompileFailure::Crashed,
+                    false => CompileFailure::NotStarted { text: epitaph },
+                };
+                inputs.push(Input::CompileFailed {
+                    hash: job.hash,
+                    failure,
+                });
+                return false;
+            }
+            match &compiler.job {
+                Some(job) if job.deadline <= now => {
+                    compiler.process.kill();
+                    let failure = CompileFailure::TimedOut;
+                    inputs.push(Input::CompileFailed {
+                        hash: job.hash,
+                        failure,
+                    });
+                    false
+                }
+                Some(_) => true,
+                // Its control socket closes with it, at which it exits.
+                None => now < compiler.idle_since + IDLE_TIME,
+            }
+        });
+        inputs
+    }
+}
+
+impl Job {
+    fn new(hash: ProgramHash) -> Self {
+        Self {
+            hash,
+            deadline: Instant::now() + COMPILE_TIME,
+        }
+    }
+}
+
+/// One compilation, wall clock: drivers need seconds for the largest modules.
+const COMPILE_TIME: Duration = Duration::from_secs(20);
+/// A compiler with a driver loaded is tens of megabytes.
+const IDLE_TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,46 @@
+//! What the tasks around the main loop tell it.
+
+use std::os::fd::OwnedFd;
+use tokio::sync::mpsc;
+use vkmps_broker::{ConnectionId, Peer};
+use vkmps_ipc::socket::Seqpacket;
+use vkmps_ipc::spawn::Report;
+use vkmps_protocol::DecodeError;
+use vkmps_protocol::handle::ProgramHash;
+use vkmps_protocol::message::ClientMessage;
+
+/// To the main loop. Bounded: who floods the daemon waits.
+pub(crate) type Happenings = mpsc::Sender<Happening>;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A client connected.
+    Accepted { socket: Seqpacket, peer: Peer },
+    /// A client sent a packet.
+    Client {
+        conn: ConnectionId,
+        packet: Result<(ClientMessage, Vec<OwnedFd>), DecodeError>,
+    },
+    /// A client is gone.
+    ClientGone { conn: ConnectionId },
+    /// A client's module was copied, or cannot be.
+    Module {
+        conn: ConnectionId,
+        copied: Result<(ProgramHash, OwnedFd), String>,
+    },
+    /// An engine or compiler sent a packet.
+    Process {
+        id: u64,
+        packet: Vec<u8>,
+        descriptors: Vec<OwnedFd>,
+    },
+    /// An engine or compiler closed its control socket.
+    ProcessClosed { id: u64 },
+    /// The spawner reports.
+    Spawner(Report),
+    /// The spawner is gone: no engine can be started any more.
+    SpawnerGone,
+    /// The daemon is asked to stop.
+    Terminate,
+}

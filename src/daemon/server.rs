@@ -1,0 +1,334 @@
+//! The main loop: what happens goes into the broker, what it says is done. One task, one owner of all state.
+
+use crate::client_link::{ClientLink, Stalled};
+use crate::happening::{Happening, Happenings};
+use crate::module;
+use crate::process::Delivery;
+use crate::resources::Resources;
+use crate::supervisor::Supervisor;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use vkmps_broker::{Action, Broker, ConnectionId, Input, Peer, Source};
+use vkmps_ipc::socket::Seqpacket;
+use vkmps_protocol::message::DaemonMessage;
+
+/// Everything the main loop owns.
+pub(crate) struct Server {
+    broker: Broker,
+    supervisor: Supervisor,
+    resources: Resources,
+    links: HashMap<ConnectionId, ClientLink>,
+    next_conn: u64,
+    happenings: Happenings,
+    /// What the broker has not heard of yet.
+    inbox: VecDeque<Input>,
+    /// What is not done yet. Actions keep their order: while the engine does not read, all that follow wait, so that no
+    /// client hears of a thing before the engine does.
+    outbox: VecDeque<Action>,
+    blocked_since: Option<Instant>,
+    drain_deadline: Option<Instant>,
+    started: Instant,
+    end: Option<Result<(), SpawnerGone>>,
+}
+
+/// The spawner died: no engine can be started any more.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the spawner is gone")]
+pub(crate) struct SpawnerGone;
+
+impl Server {
+    pub(crate) fn new(
+        broker: Broker,
+        supervisor: Supervisor,
+        resources: Resources,
+        happenings: Happenings,
+    ) -> Self {
+        Self {
+            broker,
+            supervisor,
+            resources,
+            links: HashMap::new(),
+            next_conn: 1,
+            happenings,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            blocked_since: None,
+            drain_deadline: None,
+            started: Instant::now(),
+            end: None,
+        }
+    }
+
+    /// Serves until the daemon is asked to stop and has drained.
+    pub(crate) async fn run(
+        mut self,
+        mut happened: mpsc::Receiver<Happening>,
+    ) -> Result<(), SpawnerGone> {
+        loop {
+            let news = self.supervisor.settle();
+            self.feed(news);
+            if let Some(end) = self.end {
+                return end;
+            }
+            let deadline = self.next_deadline();
+            let blocked = self
+                .supervisor
+                .engine_socket()
+                .filter(|_| !self.outbox.is_empty());
+            tokio::select! {
+                Some(happening) = happened.recv() => self.take(happening),
+                () = sleep_until(deadline) => self.time_passed(),
+                Some(Ok(mut guard)) = async { Some(blocked.as_ref()?.writable().await) } => {
+                    guard.clear_ready();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, happening: Happening) {
+        match happening {
+            Happening::Accepted { socket, peer } => self.accepted(socket, peer),
+            Happening::Client { conn, packet } => {
+                let Some(link) = self.links.get_mut(&conn) else {
+                    return;
+                };
+                self.inbox.push_back(match packet {
+                    Ok((message, descriptors)) => {
+                        link.descriptor = descriptors.into_iter().next();
+                        Input::Message { conn, message }
+                    }
+                    Err(error) => Input::BadMessage { conn, error },
+                });
+            }
+            Happening::ClientGone { conn } => {
+                self.inbox.push_back(Input::ConnectionClosed { conn })
+            }
+            Happening::Module { conn, copied } => {
+                let Some(link) = self.links.get_mut(&conn) else {
+                    return;
+                };
+                self.inbox.push_back(match copied {
+                    Ok((hash, copy)) => {
+                        link.module = Some(copy);
+                        Input::ModuleCopied { conn, hash }
+                    }
+                    Err(text) => Input::ModuleUnreadable { conn, text },
+                });
+            }
+            Happening::Process {
+                id,
+                packet,
+                descriptors,
+            } => {
+                let heard = self
+                    .supervisor
+                    .packet(id, &packet, descriptors, &mut self.resources);
+                self.inbox.extend(heard);
+            }
+            Happening::ProcessClosed { id } => self.supervisor.closed(id),
+            Happening::Spawner(report) => self.supervisor.report(report),
+            Happening::SpawnerGone => self.end = Some(Err(SpawnerGone)),
+            Happening::Terminate => self.terminate(),
+        }
+    }
+
+    /// Lets the broker work on all that is new, and does what it says.
+    fn feed(&mut self, news: Vec<Input>) {
+        for input in news {
+            // What was on its way to a dead engine goes nowhere; what waited behind it is done first.
+            if matches!(input, Input::EngineGone { .. }) {
+                self.outbox
+                    .retain(|action| !matches!(action, Action::ToEngine(_)));
+            }
+            self.inbox.push_back(input);
+        }
+        loop {
+            self.perform_all();
+            let Some(input) = self.inbox.pop_front() else {
+                return;
+            };
+            self.outbox
+                .extend(self.broker.handle(input, self.started.elapsed()));
+        }
+    }
+
+    fn perform_all(&mut self) {
+        while let Some(action) = self.outbox.pop_front() {
+            if let Action::ToEngine(message) = &action
+                && self.supervisor.to_engine(message, &self.resources) == Delivery::Full
+            {
+                self.outbox.push_front(action);
+                self.blocked_since.get_or_insert_with(Instant::now);
+                if self.outbox.len() > MAX_OUTBOX {
+                    self.supervisor
+                        .kill_engine("it does not read what it is sent");
+                }
+                return;
+            }
+            self.perform(action);
+        }
+        self.blocked_since = None;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send { conn, message } => self.send(conn, message),
+            Action::Close { conn } => drop(self.links.remove(&conn)),
+            Action::Create { session, resource } => {
+                self.inbox
+                    .push_back(match self.resources.create(session, resource) {
+                        Ok(()) => Input::Created { session, resource },
+                        Err(error) => Input::NotCreated {
+                            session,
+                            resource,
+                            text: error.to_string(),
+                        },
+                    });
+            }
+            Action::End { session, code } => self.resources.end(session, code),
+            Action::Release { session } => self.resources.release(session),
+            Action::Discard {
+                session,
+                offset,
+                bytes,
+            } => {
+                if let Err(error) = self.resources.discard(session, offset, bytes) {
+                    tracing::warn!(%error, session = session.0, "cannot give memory back, ignoring");
+                }
+            }
+            Action::CopyModule { conn, source } => self.copy_module(conn, source),
+            Action::KeepModule { conn, hash } => {
+                if let Some(module) = self
+                    .links
+                    .get_mut(&conn)
+                    .and_then(|link| link.module.take())
+                {
+                    self.resources.keep_module(hash, module);
+                }
+            }
+            Action::Compile {
+                hash,
+                source,
+                capabilities,
+            } => {
+                let failed = self
+                    .supervisor
+                    .compile(hash, source, capabilities, &self.resources);
+                self.inbox.extend(failed);
+            }
+            Action::DropProgram { hash } => self.resources.drop_program(hash),
+            // `perform_all` has sent it.
+            Action::ToEngine(_) => {}
+            Action::Log(event) => crate::journal::write(&event),
+            Action::Exit => self.end = Some(Ok(())),
+        }
+    }
+
+    fn accepted(&mut self, socket: Seqpacket, peer: Peer) {
+        let conn = ConnectionId(self.next_conn);
+        self.next_conn += 1;
+        match ClientLink::new(conn, socket, self.happenings.clone()) {
+            Ok(link) => {
+                self.links.insert(conn, link);
+                self.inbox.push_back(Input::ConnectionOpened { conn, peer });
+            }
+            Err(error) => {
+                tracing::warn!(%error, pid = peer.pid, "cannot watch a client, closing it")
+            }
+        }
+    }
+
+    fn send(&mut self, conn: ConnectionId, message: DaemonMessage) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        if let DaemonMessage::Welcome { session, .. } = message {
+            link.session = Some(session);
+        }
+        let sent = match self.resources.for_client(link.session, &message) {
+            Some(descriptors) => link.send(message, &descriptors),
+            None => Err(Stalled),
+        };
+        if let Err(Stalled) = sent {
+            self.inbox.push_back(Input::ConnectionStalled { conn });
+        }
+    }
+
+    fn copy_module(&mut self, conn: ConnectionId, source: Source) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let Some(descriptor) = link.descriptor.take() else {
+            let text = "the module's descriptor is missing".to_owned();
+            return self.inbox.push_back(Input::ModuleUnreadable { conn, text });
+        };
+        let happenings = self.happenings.clone();
+        tokio::spawn(async move {
+            let copied = module::copy(descriptor, source).await;
+            let _ = happenings.send(Happening::Module { conn, copied }).await;
+        });
+    }
+
+    /// The first time politely; who asks again does not want to wait.
+    fn terminate(&mut self) {
+        match self.drain_deadline {
+            None => {
+                self.supervisor.stop();
+                self.drain_deadline = Some(Instant::now() + DRAIN_TIME);
+                self.inbox.push_back(Input::Drain);
+            }
+            Some(_) => self.inbox.push_back(Input::DrainDeadline),
+        }
+    }
+
+    fn time_passed(&mut self) {
+        let now = Instant::now();
+        if self
+            .broker
+            .next_deadline()
+            .is_some_and(|deadline| self.started + deadline <= now)
+        {
+            self.inbox.push_back(Input::Tick);
+        }
+        if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
+            self.inbox.push_back(Input::DrainDeadline);
+        }
+        if self
+            .blocked_since
+            .is_some_and(|since| since + BLOCKED_TIME <= now)
+        {
+            self.blocked_since = Some(now);
+            self.supervisor
+                .kill_engine("it does not read what it is sent");
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let broker = self
+            .broker
+            .next_deadline()
+            .map(|deadline| self.started + deadline);
+        let blocked = self.blocked_since.map(|since| since + BLOCKED_TIME);
+        let all = [
+            broker,
+            blocked,
+            self.drain_deadline,
+            self.supervisor.next_deadline(),
+        ];
+        all.into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + FAR)
+    }
+}
+
+/// Work in flight when the daemon is asked to stop.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// An engine that reads nothing for so long hangs.
+const BLOCKED_TIME: Duration = Duration::from_secs(10);
+/// Actions that may wait for an engine to read: every client has one request, so more is a fault.
+const MAX_OUTBOX: usize = 65_536;
+/// With nothing to wait for, the timer is only there.
+const FAR: Duration = Duration::from_secs(24 * 3600);

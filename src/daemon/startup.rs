@@ -1,0 +1,212 @@
+//! The story of a run.
+
+use crate::client_link;
+use crate::compilers::Compilers;
+use crate::config::Options;
+use crate::happening::{Happening, Happenings};
+use crate::journal;
+use crate::ledger::Ledger;
+use crate::process::{Command, Launcher};
+use crate::resources::Resources;
+use crate::server::{Server, SpawnerGone};
+use crate::sockets::{self, Listeners, SocketError};
+use crate::supervisor::Supervisor;
+use crate::watched::watch;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use vkmps_broker::Broker;
+use vkmps_ipc::spawn::Spawner;
+use vkmps_ipc::{SystemError, crash};
+
+/// The daemon did not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// The log cannot be written.
+    #[error("cannot log to {}", path.display())]
+    Log {
+        /// Where to.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No place for the driver's caches.
+    #[error("cannot use the cache directory {}", path.display())]
+    Cache {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A call failed that never should.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// No event loop.
+    #[error("cannot start the event loop")]
+    Runtime(#[source] std::io::Error),
+    /// The daemon cannot go on.
+    #[error(transparent)]
+    SpawnerGone(#[from] SpawnerGone),
+}
+
+/// What to start engines and compilers with.
+struct Commands {
+    engine: Command,
+    compiler: Command,
+}
+
+/// Config, log, spawner, sockets, engine, READY, loop, STOPPING.
+pub(crate) fn run(options: &Options) -> Result<(), RunError> {
+    let commands = commands(options)?;
+    raise_descriptor_limit();
+    journal::start(options)?;
+    for option in options.without_effect() {
+        tracing::warn!(option, "has no effect yet");
+    }
+    let spawner = Spawner::fork()?;
+    let listeners = sockets::listen(&options.socket)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(RunError::Runtime)?
+        .block_on(serve(options, commands, spawner, listeners))
+}
+
+async fn serve(
+    options: &Options,
+    commands: Commands,
+    spawner: Spawner,
+    listeners: Listeners,
+) -> Result<(), RunError> {
+    let (happenings, happened) = mpsc::channel(HAPPENINGS);
+    watch_signals(&happenings).map_err(RunError::Runtime)?;
+    // Last among the signals: tokio must not replace these handlers.
+    if let Some(standalone) = &listeners.standalone {
+        crash::unlink_on_crash(&standalone.files())?;
+    }
+    let spawner = Arc::new(watch(spawner, Interest::READABLE).map_err(RunError::Runtime)?);
+    tokio::spawn(watch_spawner(spawner.clone(), happenings.clone()));
+    for socket in listeners.sockets {
+        tokio::spawn(client_link::accept(socket, happenings.clone()));
+    }
+    let config = options.broker();
+    let launcher = Launcher::new(spawner, happenings.clone());
+    let compilers = Compilers::new(commands.compiler);
+    let supervisor = Supervisor::new(launcher, commands.engine, compilers, Ledger::new()?);
+    let resources = Resources::new(config.arena_bytes);
+    let server = Server::new(Broker::new(config), supervisor, resources, happenings);
+    notify(NotifyState::Ready);
+    tracing::info!("ready");
+    let end = server.run(happened).await;
+    notify(NotifyState::Stopping);
+    tracing::info!("stopped");
+    Ok(end?)
+}
+
+/// How engines and compilers are started; makes the directory of their caches.
+fn commands(options: &Options) -> Result<Commands, RunError> {
+    let cache = options.cache_dir();
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&cache);
+    made.map_err(|source| RunError::Cache {
+        path: cache.clone(),
+        source,
+    })?;
+    let command = |role: &str| Command {
+        program: options.engine(),
+        arguments: [role.to_owned()]
+            .into_iter()
+            .chain(
+                options
+                    .device
+                    .iter()
+                    .flat_map(|device| ["--device".to_owned(), device.to_string()]),
+            )
+            .collect(),
+        environment: environment(&cache),
+    };
+    Ok(Commands {
+        engine: command("--control"),
+        compiler: command("--compiler"),
+    })
+}
+
+fn environment(cache: &Path) -> Vec<(String, String)> {
+    let cache = cache.to_string_lossy();
+    // Mesa's device-select layer looks through /sys for every instance, for nothing here.
+    [
+        ("MESA_SHADER_CACHE_DIR", &*cache),
+        ("__GL_SHADER_DISK_CACHE_PATH", &*cache),
+        ("NODEVICE_SELECT", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A session takes four descriptors and more here; the soft limit of 1 024 is for select(2), which nobody uses.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!(%errno, "cannot raise the limit of descriptors, ignoring");
+    }
+}
+
+/// SIGPIPE is ignored by Rust's runtime already.
+fn watch_signals(happenings: &Happenings) -> std::io::Result<()> {
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
+        let mut signals = signal(kind)?;
+        let happenings = happenings.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = happenings.send(Happening::Terminate).await;
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn watch_spawner(spawner: Arc<AsyncFd<Spawner>>, happenings: Happenings) {
+    loop {
+        let happening = match spawner.get_ref().report() {
+            Ok(report) => Happening::Spawner(report),
+            Err(SystemError {
+                errno: nix::errno::Errno::EAGAIN,
+                ..
+            }) => {
+                if let Ok(mut guard) = spawner.readable().await {
+                    guard.clear_ready();
+                }
+                continue;
+            }
+            Err(_) => break,
+        };
+        let _ = happenings.send(happening).await;
+    }
+    let _ = happenings.send(Happening::SpawnerGone).await;
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot notify systemd, ignoring");
+    }
+}
+
+/// Happenings in flight: tasks wait beyond it.
+const HAPPENINGS: usize = 256;

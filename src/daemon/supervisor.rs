@@ -1,0 +1,298 @@
+//! Keeps an engine running, and compilers at hand.
+
+use crate::compilers::Compilers;
+use crate::ledger::Ledger;
+use crate::process::{Command, Delivery, Launcher, Process, describe};
+use crate::resources::Resources;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+use vkmps_broker::{Input, Source};
+use vkmps_ipc::SystemError;
+use vkmps_ipc::socket::Seqpacket;
+use vkmps_ipc::spawn::Report;
+use vkmps_protocol::engine::{Capabilities, FromEngine, ToEngine};
+use vkmps_protocol::handle::ProgramHash;
+use vkmps_protocol::{decode, encode};
+
+/// The processes that run drivers. Its methods return what the broker must hear of.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    launcher: Launcher,
+    command: Command,
+    ledger: Ledger,
+    engine: Engine,
+    /// Engines that died young in a row.
+    failures: u32,
+    /// Whether the daemon leaves and no engine is started any more.
+    stopping: bool,
+    compilers: Compilers,
+}
+
+#[derive(Debug)]
+enum Engine {
+    /// None runs; one is due then.
+    Due(Instant),
+    /// Asked for, maybe serving.
+    Running { process: Process, ready: bool },
+    /// None will be started any more.
+    Off,
+}
+
+impl Supervisor {
+    /// No process yet; the engine is started so.
+    pub(crate) fn new(
+        launcher: Launcher,
+        command: Command,
+        compilers: Compilers,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            launcher,
+            command,
+            ledger,
+            engine: Engine::Due(Instant::now()),
+            failures: 0,
+            stopping: false,
+            compilers,
+        }
+    }
+
+    /// Sends a message to the engine.
+    pub(crate) fn to_engine(&self, message: &ToEngine, resources: &Resources) -> Delivery {
+        let Engine::Running { process, .. } = &self.engine else {
+            return Delivery::Gone;
+        };
+        let Some(descriptors) = resources.for_engine(message) else {
+            tracing::error!(?message, "a message lacks its descriptors, dropping it");
+            return Delivery::Sent;
+        };
+        match encode(message) {
+            Ok(bytes) => process.send(&bytes, &descriptors),
+            Err(error) => {
+                tracing::error!(%error, "a message is too long for the engine, dropping it");
+                Delivery::Sent
+            }
+        }
+    }
+
+    /// The engine's socket, to wait until it can be written to.
+    pub(crate) fn engine_socket(&self) -> Option<Arc<AsyncFd<Seqpacket>>> {
+        match &self.engine {
+            Engine::Running { process, .. } => Some(process.socket()),
+            Engine::Due(_) | Engine::Off => None,
+        }
+    }
+
+    /// Ends an engine that does not do its part; a new one follows.
+    pub(crate) fn kill_engine(&mut self, why: &str) {
+        if let Engine::Running { process, .. } = &mut self.engine {
+            tracing::error!(why, "killing the engine");
+            process.kill();
+        }
+    }
+
+    /// The daemon leaves: no engine is started any more.
+    pub(crate) fn stop(&mut self) {
+        if let Engine::Due(_) = self.engine {
+            self.engine = Engine::Off;
+        }
+        self.stopping = true;
+    }
+
+    /// Gives a module to a compiler.
+    pub(crate) fn compile(
+        &mut self,
+        hash: ProgramHash,
+        source: Source,
+        capabilities: Capabilities,
+        resources: &Resources,
+    ) -> Option<Input> {
+        let launcher = &mut self.launcher;
+        self.compilers
+            .compile(hash, source, capabilities, resources, launcher)
+    }
+
+    /// A packet of one of the processes.
+    pub(crate) fn packet(
+        &mut self,
+        id: u64,
+        packet: &[u8],
+        descriptors: Vec<OwnedFd>,
+        resources: &mut Resources,
+    ) -> Option<Input> {
+        if let Engine::Running { process, ready } = &mut self.engine
+            && process.id() == id
+        {
+            let message = decode::<FromEngine>(packet).ok();
+            let Some(message) = message.filter(|m| m.descriptors() == descriptors.len()) else {
+                self.kill_engine("it sent what is no message");
+                return None;
+            };
+            *ready |= matches!(message, FromEngine::Ready { .. });
+            // An exported chunk's descriptor is closed here: taking memory over to a new engine is a later issue.
+            return Some(Input::Engine(message));
+        }
+        self.compilers.packet(id, packet, descriptors, resources)
+    }
+
+    /// A process closed its control socket.
+    pub(crate) fn closed(&mut self, id: u64) {
+        if let Some(process) = self.process(id) {
+            process.closed();
+        }
+    }
+
+    /// The spawner has news.
+    pub(crate) fn report(&mut self, report: Report) {
+        match report {
+            Report::Started { id, pid, pidfd } => {
+                tracing::debug!(id, pid, "process started");
+                if let Some(process) = self.process(id) {
+                    process.started(pidfd);
+                }
+            }
+            Report::NotStarted { id, text } => {
+                let program = self.command.program.display();
+                let text = format!("{program} cannot be started: {text}");
+                if let Some(process) = self.process(id) {
+                    process.ended(text);
+                }
+            }
+            Report::Exited { id, status } => {
+                if let Some(process) = self.process(id) {
+                    process.ended(describe(status));
+                }
+            }
+        }
+    }
+
+    /// When [`Self::settle`] has something to do without any news.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let engine = match &self.engine {
+            Engine::Due(when) => Some(*when),
+            Engine::Running { process, ready } => {
+                let starting = (!ready).then(|| Instant::now() + remaining(START_TIME, process));
+                process.deadline().or(starting)
+            }
+            Engine::Off => None,
+        };
+        engine
+            .into_iter()
+            .chain(self.compilers.next_deadline())
+            .min()
+    }
+
+    /// Buries the dead, kills the late, starts the due.
+    pub(crate) fn settle(&mut self) -> Vec<Input> {
+        let now = Instant::now();
+        let mut inputs = self.compilers.settle(now);
+        if let Engine::Running { process, ready } = &mut self.engine {
+            if !*ready && process.age() >= START_TIME && process.deadline().is_none() {
+                tracing::error!("the engine did not start in time, killing it");
+                process.ended(format!(
+                    "it did not start within {} s",
+                    START_TIME.as_secs()
+                ));
+                process.kill();
+            }
+            if let Some(reason) = process.epitaph(now) {
+                inputs.push(self.bury_engine(reason));
+            }
+        }
+        if let Engine::Due(when) = self.engine
+            && when <= now
+        {
+            inputs.extend(self.start_engine());
+        }
+        inputs
+    }
+
+    fn start_engine(&mut self) -> Option<Input> {
+        let launched = self.launcher.launch(&self.command).and_then(|process| {
+            let too_long = SystemError {
+                call: "encode",
+                errno: nix::errno::Errno::EMSGSIZE,
+            };
+            let start = encode(&ToEngine::Start).map_err(|_| too_long)?;
+            process.send(&start, &[self.ledger.descriptor()]);
+            Ok(process)
+        });
+        match launched {
+            Ok(process) => {
+                self.engine = Engine::Running {
+                    process,
+                    ready: false,
+                };
+                None
+            }
+            Err(error) => Some(self.engine_failed(error.to_string(), Duration::ZERO)),
+        }
+    }
+
+    fn bury_engine(&mut self, reason: String) -> Input {
+        let age = match &self.engine {
+            Engine::Running { process, .. } => process.age(),
+            Engine::Due(_) | Engine::Off => Duration::ZERO,
+        };
+        self.engine_failed(reason, age)
+    }
+
+    fn engine_failed(&mut self, reason: String, age: Duration) -> Input {
+        self.failures = if age >= GROWN_UP {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
+        self.engine = match self.stopping {
+            true => Engine::Off,
+            false => Engine::Due(Instant::now() + back_off(self.failures)),
+        };
+        let suspects = self.ledger.close_the_books().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the ledger, ignoring");
+            Vec::new()
+        });
+        Input::EngineGone { reason, suspects }
+    }
+
+    fn process(&mut self, id: u64) -> Option<&mut Process> {
+        let engine = match &mut self.engine {
+            Engine::Running { process, .. } => Some(process),
+            Engine::Due(_) | Engine::Off => None,
+        };
+        self.compilers
+            .processes()
+            .chain(engine)
+            .find(|process| process.id() == id)
+    }
+}
+
+fn remaining(limit: Duration, process: &Process) -> Duration {
+    limit.saturating_sub(process.age())
+}
+
+/// 0.1 s, doubling to 5 s.
+fn back_off(failures: u32) -> Duration {
+    let doubled = FIRST_BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(LONGEST_BACK_OFF)
+}
+
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+/// An engine that lived so long did not die of its start.
+const GROWN_UP: Duration = Duration::from_secs(10);
+/// From exec to an open device.
+const START_TIME: Duration = Duration::from_secs(30);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_up_to_its_limit() {
+        let seconds: Vec<f32> = (0..9).map(|n| back_off(n).as_secs_f32()).collect();
+        assert_eq!(seconds, [0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]);
+        assert_eq!(back_off(u32::MAX), LONGEST_BACK_OFF);
+    }
+}
