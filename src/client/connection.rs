@@ -253,6 +253,8 @@ impl Connection {
                 }
                 std::hint::spin_loop();
             }
+            // Somebody else may need this core more: another client, or the engine.
+            std::thread::yield_now();
         }
         None
     }
@@ -276,4 +278,4 @@ impl Drop for Connection {
 /// A futex cannot wake for a daemon that was killed, so sleep ends this often to look at the socket.
 pub(crate) const WAIT_SLICE: Duration = Duration::from_millis(50);
 /// Looks between two readings of the clock, about as expensive as one.
-const SPINS_PER_CLOCK: u32 = 16;
+const SPINS_PER_CLOCK: u32 = 64;

@@ -15,7 +15,7 @@ use vkmps_broker::{ConnectionId, Peer};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
 use vkmps_protocol::handle::SessionId;
-use vkmps_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES};
+use vkmps_protocol::limits::{MAX_MESSAGE_BYTES, MAX_TEXT_BYTES};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage};
 use vkmps_protocol::{DecodeError, decode, encode};
 
@@ -188,7 +188,7 @@ fn receive(socket: &Seqpacket) -> Result<Option<ClientPacket>, SystemError> {
     }
     // Else descriptors were cut off: more came than any message carries.
     let found = match packet.truncated {
-        true => packet.descriptors.len().max(MAX_DESCRIPTORS) + 1,
+        true => packet.descriptors.len() + 1,
         false => packet.descriptors.len(),
     };
     let message = decode::<ClientMessage>(&buffer[..packet.bytes]);

@@ -242,7 +242,7 @@ impl<'a> Resolver<'a> {
     ) -> Result<Option<(std::sync::Arc<vkmps_gpu::Memory>, u64)>, ErrorCode> {
         let target = self.buffer(body.target, body.offset, body.bytes)?;
         let offset = target.offset + body.offset;
-        if (offset | body.bytes) % 4 != 0 {
+        if !(offset | body.bytes).is_multiple_of(4) {
             return Err(ErrorCode::InvalidArgument);
         }
         if body.bytes == 0 {

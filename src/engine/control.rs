@@ -220,7 +220,7 @@ impl Engine {
                     result,
                 } => match result {
                     Ok(memory) if fresh => self.clear_chunk(session, chunk, memory)?,
-                    Ok(memory) => self.chunk_ready(session, chunk, memory),
+                    Ok(memory) => self.chunk_ready(session, chunk, &memory),
                     Err((code, text)) => self.tell(FromEngine::ChunkFailed {
                         session,
                         chunk,
@@ -285,11 +285,11 @@ impl Engine {
     }
 
     /// A chunk can be used; if its session is still there, vkmpsd is told.
-    pub(crate) fn chunk_ready(&mut self, id: SessionId, chunk: ChunkId, memory: Arc<Memory>) {
+    pub(crate) fn chunk_ready(&mut self, id: SessionId, chunk: ChunkId, memory: &Arc<Memory>) {
         let Some(session) = self.session(id) else {
             return;
         };
-        session.objects.chunks.insert(chunk, Arc::clone(&memory));
+        session.objects.chunks.insert(chunk, Arc::clone(memory));
         let exported = memory.export().ok();
         let message = FromEngine::ChunkReady {
             session: id,

@@ -203,7 +203,7 @@ impl Engine {
         let wakers = options
             .wakers
             .unwrap_or(if polls { cores / WAKER_CORES } else { 0 });
-        let spare = cores.saturating_sub(1 + wakers) * 2 / 3;
+        let spare = cores.saturating_sub(1 + wakers) / 2;
         let pollers = if polls {
             options.pollers.unwrap_or(spare)
         } else {
@@ -283,15 +283,17 @@ impl Engine {
         }
         if moved {
             self.progressed = self.now;
-            if self.now.saturating_sub(self.glanced) < GLANCE_EVERY {
-                return Ok(());
-            }
-            return self.glance();
         }
-        if self.now.saturating_sub(self.glanced) >= GLANCE_EVERY && self.polls {
+        // An engine that does not poll parks as soon as nothing moves, and looks then.
+        let every = if self.polls {
+            GLANCE_EVERY
+        } else {
+            GLANCE_BUSY
+        };
+        if self.now.saturating_sub(self.glanced) >= every {
             self.glance()?;
         }
-        self.idle()
+        if moved { Ok(()) } else { self.idle() }
     }
 
     /// Doorbells are named by their session's index.
@@ -300,7 +302,8 @@ impl Engine {
         index: usize,
         doorbell: &OwnedFd,
     ) -> Result<(), SystemError> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+        // Edge-triggered: each ring is an event of its own, so the eventfd is never read.
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, index as u64);
         self.epoll
             .add(doorbell, event)
             .map_err(SystemError::of("epoll_ctl"))
@@ -313,3 +316,5 @@ const WAKER_CORES: usize = 8;
 const POLL_CORES: usize = 4;
 /// Sessions that ring while others keep the engine busy wait at most this long.
 const GLANCE_EVERY: Duration = Duration::from_micros(20);
+/// The same where the engine does not poll, and only a flood of work keeps it from parking.
+const GLANCE_BUSY: Duration = Duration::from_micros(500);

@@ -119,7 +119,6 @@ impl Engine {
         else {
             return;
         };
-        wake::silence(&session.doorbell);
         session.region.awake();
         session.active = self.now;
         if !std::mem::replace(&mut session.hot, true) {
@@ -165,7 +164,7 @@ impl Engine {
                 self.alarm
                     .set(Expiration::OneShot(rest.into()), TimerSetTimeFlags::empty())
             }
-            None => self.alarm.unset(),
+            None => return Ok(()),
         };
         result.map_err(|errno| {
             vkmps_ipc::SystemError {

@@ -136,7 +136,7 @@ impl Engine {
                         session,
                         chunk,
                         memory,
-                    } => self.chunk_ready(session, chunk, memory),
+                    } => self.chunk_ready(session, chunk, &memory),
                 }
             }
         }

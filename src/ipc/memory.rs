@@ -148,7 +148,7 @@ impl Region {
     /// The `u32` at an offset that is a multiple of 4.
     #[inline]
     pub fn u32(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset % 4 == 0 && offset < self.bytes && self.bytes - offset >= 4);
+        assert!(offset.is_multiple_of(4) && offset < self.bytes && self.bytes - offset >= 4);
         // SAFETY: in bounds by the assertion.
         let at = unsafe { self.base.add(offset) };
         // SAFETY: aligned (the base is page-aligned), mapped while `self` lives (sealed against shrinking), and every
@@ -159,7 +159,7 @@ impl Region {
     /// The `u64` at an offset that is a multiple of 8.
     #[inline]
     pub fn u64(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset % 8 == 0 && offset < self.bytes && self.bytes - offset >= 8);
+        assert!(offset.is_multiple_of(8) && offset < self.bytes && self.bytes - offset >= 8);
         // SAFETY: in bounds by the assertion.
         let at = unsafe { self.base.add(offset) };
         // SAFETY: as in `u32`.
@@ -169,7 +169,11 @@ impl Region {
     /// Copies words out, each read once.
     #[inline]
     pub fn read_words(&self, offset: usize, words: &mut [u64]) {
-        assert!(offset % 8 == 0 && offset <= self.bytes && self.bytes - offset >= words.len() * 8);
+        assert!(
+            offset.is_multiple_of(8)
+                && offset <= self.bytes
+                && self.bytes - offset >= words.len() * 8
+        );
         for (index, word) in words.iter_mut().enumerate() {
             *word = self.u64(offset + index * 8).load(Ordering::Relaxed);
         }
@@ -178,7 +182,11 @@ impl Region {
     /// Copies words in.
     #[inline]
     pub fn write_words(&self, offset: usize, words: &[u64]) {
-        assert!(offset % 8 == 0 && offset <= self.bytes && self.bytes - offset >= words.len() * 8);
+        assert!(
+            offset.is_multiple_of(8)
+                && offset <= self.bytes
+                && self.bytes - offset >= words.len() * 8
+        );
         for (index, word) in words.iter().enumerate() {
             self.u64(offset + index * 8).store(*word, Ordering::Relaxed);
         }

@@ -297,7 +297,7 @@ impl Producer {
     /// Writes a record with its payload, whose length is a multiple of 8 and at most [`Self::room`], and publishes it.
     /// `false`, and nothing happened, when it does not fit.
     pub fn push(&mut self, mut record: Record, payload: &[u8]) -> bool {
-        debug_assert!(payload.len() % 8 == 0);
+        debug_assert!(payload.len().is_multiple_of(8));
         if !self.has_slot() || payload.len() > self.room() {
             return false;
         }
@@ -390,7 +390,7 @@ impl Consumer {
         let record: Record = zerocopy::transmute!(words);
         let used = self.payload_head.wrapping_sub(self.payload_retired);
         if record.payload_offset != self.payload_head
-            || record.payload_bytes % 8 != 0
+            || !record.payload_bytes.is_multiple_of(8)
             || record.payload_bytes > RING_PAYLOAD_BYTES - used
         {
             return Err(RingViolation::Payload {
