@@ -81,9 +81,15 @@ impl Batch {
     pub fn begin(&mut self) -> Result<(), Error> {
         self.release()?;
         let raw = &self.device.raw;
+        let flags = vk::CommandPoolResetFlags::empty();
+        // SAFETY: no command buffer of the pool is pending (`release`); `&mut self` excludes others.
+        unsafe { raw.reset_command_pool(self.pool, flags) }
+            .map_err(error::object("vkResetCommandPool"))?;
+        // SAFETY: as above.
+        unsafe { self.sets.reset() }?;
         let info = vk::CommandBufferBeginInfo::default()
             .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: `release` reset the command buffer, which is not in use; `&mut self` excludes others.
+        // SAFETY: the pool was just reset, so the command buffer is initial and not in use; `&mut self` excludes others.
         unsafe { raw.begin_command_buffer(self.commands, &info) }
             .map_err(error::object("vkBeginCommandBuffer"))?;
         self.state = State::Recording;
@@ -136,12 +142,6 @@ impl Batch {
             return Err(Error::Busy);
         }
         self.state = State::Empty;
-        let flags = vk::CommandPoolResetFlags::empty();
-        // SAFETY: no command buffer of the pool is pending (checked above); `&mut self` excludes others.
-        unsafe { self.device.raw.reset_command_pool(self.pool, flags) }
-            .map_err(error::object("vkResetCommandPool"))?;
-        // SAFETY: as above.
-        unsafe { self.sets.reset() }?;
         self.memories.clear();
         self.pipelines.clear();
         Ok(())

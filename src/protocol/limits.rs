@@ -48,7 +48,8 @@ pub const BUFFER_ALIGNMENT: u64 = 256;
 /// Granularity of chunks inside an arena, bytes: a multiple of every `minImportedHostPointerAlignment` seen (4 096, and
 /// 65 536 on kernels with large pages).
 pub const CHUNK_ALIGNMENT: u64 = 64 * 1024;
-/// Smallest chunk of shared memory, bytes. GPUs pin what they import, so the first buffer should not cost much more.
-pub const SHARED_CHUNK_BYTES: u64 = 4 << 20;
+/// Smallest chunk of shared memory, bytes. A GPU's driver pins all of what it imports, page by page, so the first buffer of
+/// a short-lived client should not cost much more than itself; later chunks grow with the session.
+pub const SHARED_CHUNK_BYTES: u64 = 256 << 10;
 /// Smallest chunk of device memory, bytes.
 pub const DEVICE_CHUNK_BYTES: u64 = 16 << 20;

@@ -108,6 +108,8 @@ pub struct Config {
     pub level_jobs: usize,
     /// A launch takes at least this many jobs, if there are, before work is spread over further queues.
     pub spread_jobs: usize,
+    /// How long a smaller number of jobs waits for company while other queues are busy and jobs come quickly.
+    pub gather: Duration,
 }
 
 /// The state machine.
@@ -123,6 +125,11 @@ pub struct Scheduler {
     level_time: Duration,
     spare: Vec<Vec<JobKey>>,
     waiting: usize,
+    /// Moving average of the time between two submits.
+    arrival_gap: Duration,
+    last_arrival: Duration,
+    /// Since when the common lanes have work that was passed over.
+    waiting_since: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +163,9 @@ impl Scheduler {
             level_time: Duration::ZERO,
             spare: Vec::new(),
             waiting: 0,
+            arrival_gap: SLOW_ARRIVALS * 16,
+            last_arrival: Duration::ZERO,
+            waiting_since: None,
         }
     }
 
@@ -191,6 +201,7 @@ impl Scheduler {
                 stages,
             } => {
                 self.waiting += 1;
+                self.arrived(now);
                 self.streams[stream.0 as usize].push(job, hazards, order, stages);
                 self.list(stream);
             }
@@ -213,7 +224,9 @@ impl Scheduler {
             return;
         }
         for queue in 0..self.queues.len() {
-            match self.queues[queue].launches {
+            let launches = self.queues[queue].launches;
+            match launches {
+                0 if self.gathers(now) => {}
                 0 => self.fill(queue, true, now, actions),
                 1 => self.fill(
                     queue,
@@ -224,6 +237,31 @@ impl Scheduler {
                 _ => {}
             }
         }
+    }
+
+    fn arrived(&mut self, now: Duration) {
+        let gap = now.saturating_sub(self.last_arrival).min(SLOW_ARRIVALS * 16);
+        self.last_arrival = now;
+        self.arrival_gap = (self.arrival_gap * 15 + gap) / 16;
+    }
+
+    /// Whether an idle queue waits a little for more: each launch costs the engine and the device a fixed time, so many
+    /// small ones are slower than few larger ones. Only while others keep the device busy and company is near.
+    fn gathers(&mut self, now: Duration) -> bool {
+        let ready: usize = self.lanes.iter().map(VecDeque::len).sum();
+        if ready == 0 {
+            return false;
+        }
+        let since = *self.waiting_since.get_or_insert(now);
+        let busy = self.queues.iter().any(|queue| queue.launches > 0);
+        let gathers = busy
+            && ready < self.config.spread_jobs
+            && self.arrival_gap < SLOW_ARRIVALS
+            && now.saturating_sub(since) < self.config.gather;
+        if !gathers {
+            self.waiting_since = None;
+        }
+        gathers
     }
 
     fn idle_queue(&self) -> bool {
@@ -393,6 +431,9 @@ const LANES: usize = 4;
 /// From here on the gap of about 15 us between two launches no longer matters, so collecting while one runs costs more
 /// latency than it gains in width; measured on an H200 and on lavapipe.
 const LONG_LEVEL: Duration = Duration::from_micros(250);
+
+/// Submits that are further apart than this are not worth waiting for.
+const SLOW_ARRIVALS: Duration = Duration::from_micros(8);
 
 /// Levels of one launch while they are short: a chain of dependent jobs then costs one submission to the driver.
 const SHORT_LEVELS: usize = 8;

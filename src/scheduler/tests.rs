@@ -84,6 +84,7 @@ impl World {
             queues,
             level_jobs: 8,
             spread_jobs: 2,
+            gather: Duration::from_micros(10),
         };
         Self {
             scheduler: Scheduler::new(config),

@@ -1,0 +1,82 @@
+//! Clients in processes of their own, to be counted or killed.
+
+use crate::binaries::build_folder;
+use crate::daemon::Daemon;
+use crate::log::Log;
+use crate::patience::eventually;
+use crate::processes::Process;
+use nix::sys::signal::Signal;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A running `vkmps-test-client`; killed on drop.
+#[derive(Debug)]
+pub struct ClientProcess {
+    child: Child,
+    log: Log,
+}
+
+impl ClientProcess {
+    /// Starts one in this role (see `test_client.rs`), which finds its daemon by `VKMPS_SOCKET`.
+    pub fn start(daemon: &Daemon, role: &[&str]) -> Self {
+        // Cargo builds it with the tests themselves, so it is never stale.
+        let mut command = Command::new(build_folder().join("vkmps-test-client"));
+        command
+            .args(role)
+            .env("VKMPS_SOCKET", daemon.socket())
+            .stdin(Stdio::piped());
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        command
+            .stdout(writer.try_clone().expect("a descriptor"))
+            .stderr(writer);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        drop(command);
+        Self {
+            child,
+            log: Log::pump(reader),
+        }
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
+    /// Kills it, now.
+    pub fn kill(&mut self) {
+        self.process().signal(Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn await_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the client process ends", || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.expect("just seen")
+    }
+}
+
+impl Drop for ClientProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "--- client process {} ---\n{}\n---",
+                self.child.id(),
+                self.log.text()
+            );
+        }
+        self.kill();
+    }
+}
