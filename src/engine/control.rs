@@ -57,7 +57,7 @@ impl Engine {
                 let (region, doorbell) = (next()?, next()?);
                 self.add_session(session, slot, &region, doorbell, priority)?;
             }
-            ToEngine::RemoveSession { session } => self.close(session)?,
+            ToEngine::RemoveSession { session } => self.close(session),
             ToEngine::AddChunk {
                 session,
                 chunk,
@@ -170,15 +170,15 @@ impl Engine {
     }
 
     /// Ends a session: queued jobs are dropped, those in flight run to their end.
-    fn close(&mut self, id: SessionId) -> Result<(), Failure> {
+    fn close(&mut self, id: SessionId) {
         let Some(&index) = self.names.get(&id) else {
-            return Ok(());
+            return;
         };
         let Some(session) = self.sessions[index].as_mut() else {
-            return Ok(());
+            return;
         };
         if std::mem::replace(&mut session.closing, true) {
-            return Ok(());
+            return;
         }
         let _ = self.epoll.delete(&session.doorbell);
         self.hot.retain(|hot| *hot != index);
@@ -195,17 +195,16 @@ impl Engine {
         }
         // What the scheduler dropped is accounted for with its other actions.
         self.closed = true;
-        Ok(())
     }
 
     /// A session broke the protocol: it gets no more service, and vkmpsd ends it.
-    pub(crate) fn fault(&mut self, index: usize, text: String) -> Result<(), Failure> {
+    pub(crate) fn fault(&mut self, index: usize, text: String) {
         let Some(session) = self.sessions[index].as_ref() else {
-            return Ok(());
+            return;
         };
         let id = session.id;
         self.tell(FromEngine::SessionFault { session: id, text });
-        self.close(id)
+        self.close(id);
     }
 
     /// Takes finished objects over.

@@ -94,6 +94,8 @@ pub(crate) struct Engine {
     pub(crate) epoll: Epoll,
     /// What the scheduler asked for and was not done yet.
     pub(crate) actions: Vec<Action>,
+    /// Scratch of the intake: streams with new records.
+    pub(crate) dirty: Vec<(usize, usize)>,
     /// Streams with something to publish.
     pub(crate) touched: Vec<(usize, usize)>,
     /// Closing sessions without jobs.
@@ -237,6 +239,7 @@ impl Engine {
             waiter,
             epoll,
             actions: Vec::new(),
+            dirty: Vec::new(),
             touched: Vec::new(),
             gone: Vec::new(),
             closed: false,

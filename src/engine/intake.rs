@@ -6,7 +6,7 @@ use crate::stream::{Partial, Stream};
 use vkmps_ipc::ring::RingEnd;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
-use vkmps_protocol::limits::MAX_SUBMIT_BYTES;
+use vkmps_protocol::limits::{MAX_PARTIAL_BYTES, MAX_SUBMIT_BYTES, RING_RECORDS};
 use vkmps_protocol::ring::session::DIRTY_WORDS;
 use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
 use vkmps_scheduler::{Input, Order};
@@ -15,45 +15,45 @@ use zerocopy::IntoBytes;
 impl Engine {
     /// Takes new records of all polled sessions in. True if there were any.
     pub(crate) fn drain(&mut self) -> Result<bool, Failure> {
-        let mut any = false;
-        let mut place = 0;
-        while let Some(&index) = self.hot.get(place) {
-            any |= self.drain_session(index)?;
-            // A session that was ended meanwhile has left the list.
-            place += usize::from(self.hot.get(place) == Some(&index));
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.find_dirty(&mut dirty);
+        let any = !dirty.is_empty();
+        for (index, number) in dirty.drain(..) {
+            if let Err(text) = self.drain_stream(index, number)? {
+                self.fault(index, text);
+            }
         }
+        self.dirty = dirty;
         Ok(any)
     }
 
-    fn drain_session(&mut self, index: usize) -> Result<bool, Failure> {
-        let mut any = false;
-        for word in 0..DIRTY_WORDS {
-            let Some(session) = self.sessions[index]
-                .as_mut()
-                .filter(|session| !session.closing)
-            else {
-                return Ok(any);
+    /// Lists the streams with new records, and has them fetched.
+    fn find_dirty(&mut self, dirty: &mut Vec<(usize, usize)>) {
+        for &index in &self.hot {
+            let Some(session) = self.sessions[index].as_mut() else {
+                continue;
             };
-            let mut dirty = session.region.take_dirty(word);
-            if dirty != 0 {
-                session.active = self.now;
-                any = true;
-            }
-            while dirty != 0 {
-                let stream = word * 64 + dirty.trailing_zeros() as usize;
-                dirty &= dirty - 1;
-                if let Err(text) = self.drain_stream(index, stream)? {
-                    self.fault(index, text)?;
-                    return Ok(true);
+            for word in 0..DIRTY_WORDS {
+                let mut bits = session.region.take_dirty(word);
+                if bits != 0 {
+                    session.active = self.now;
+                }
+                while bits != 0 {
+                    let number = word * 64 + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    dirty.push((index, number));
+                    if let Some(stream) = session.streams[number].as_ref() {
+                        stream.consumer.prefetch();
+                    }
                 }
             }
         }
-        Ok(any)
     }
 
-    /// Takes all records of one stream in; the inner error is the session's fault.
+    /// Takes records of one stream in, one ring full at most: a client that never stops writing must not keep the engine
+    /// from the others. The inner error is the session's fault.
     fn drain_stream(&mut self, index: usize, number: usize) -> Result<Result<(), String>, Failure> {
-        loop {
+        for _ in 0..RING_RECORDS {
             let Some(session) = self.sessions[index]
                 .as_mut()
                 .filter(|session| !session.closing)
@@ -79,6 +79,10 @@ impl Engine {
                 return Ok(Err(format!("stream {number}: {text}")));
             }
         }
+        if let Some(session) = self.sessions[index].as_ref() {
+            session.region.mark_dirty(number);
+        }
+        Ok(Ok(()))
     }
 
     /// One record with its payload in `self.payload`.
@@ -90,21 +94,17 @@ impl Engine {
         end: RingEnd,
     ) -> Result<Result<(), &'static str>, Failure> {
         let payload = std::mem::take(&mut self.payload);
-        let result = match self
-            .stream(index, number)
-            .map(|stream| stream.begin(&record, &payload, end))
-        {
-            None => Ok(Ok(())),
-            Some(Err(text)) => Ok(Err(text)),
-            Some(Ok(None)) => {
+        let result = match self.begin(index, number, &record, &payload, end) {
+            Err(text) => Ok(Err(text)),
+            Ok(None) => {
                 self.touch(index, number);
                 Ok(Ok(()))
             }
-            Some(Ok(Some(Whole {
+            Ok(Some(Whole {
                 words: None,
                 commands,
                 explicit,
-            }))) => self.submit(
+            })) => self.submit(
                 index,
                 number,
                 record.value,
@@ -112,11 +112,11 @@ impl Engine {
                 (commands, explicit),
                 end,
             ),
-            Some(Ok(Some(Whole {
+            Ok(Some(Whole {
                 words: Some(words),
                 commands,
                 explicit,
-            }))) => self.submit(
+            })) => self.submit(
                 index,
                 number,
                 record.value,
@@ -222,8 +222,28 @@ impl Engine {
         )
     }
 
-    fn stream(&mut self, index: usize, number: usize) -> Option<&mut Stream> {
-        self.sessions[index].as_mut()?.streams[number].as_deref_mut()
+    /// Gives a record to its stream; what it completes, if anything.
+    fn begin(
+        &mut self,
+        index: usize,
+        number: usize,
+        record: &Record,
+        payload: &[u64],
+        end: RingEnd,
+    ) -> Result<Option<Whole>, &'static str> {
+        let Some(session) = self.sessions[index].as_mut() else {
+            return Ok(None);
+        };
+        let Some(stream) = session.streams[number].as_mut() else {
+            return Ok(None);
+        };
+        session.partial_bytes -= stream.partial_bytes();
+        let begun = stream.begin(record, payload, end);
+        session.partial_bytes += stream.partial_bytes();
+        if session.partial_bytes > MAX_PARTIAL_BYTES {
+            return Err("too many bytes of submits that are not complete");
+        }
+        begun
     }
 }
 
@@ -275,6 +295,9 @@ impl Stream {
         }
         partial.words.extend_from_slice(payload);
         if kind == RecordKind::Chunk {
+            if payload.is_empty() {
+                return Err("piece of a submit without a byte");
+            }
             self.copied(end);
             return Ok(None);
         }

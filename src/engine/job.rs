@@ -89,6 +89,13 @@ impl Job {
         self.broken = false;
     }
 
+    /// Drops what only recording needs.
+    pub(crate) fn recorded(&mut self) {
+        let broken = self.broken;
+        self.clear();
+        self.broken = broken;
+    }
+
     /// Steps of one stage.
     pub(crate) fn stage(&self, stage: usize) -> &[Step] {
         let Some(end) = self.stages.get(stage) else {

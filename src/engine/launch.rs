@@ -78,27 +78,27 @@ impl Engine {
 
     /// All stages of all jobs: what is in one stage may run at the same time.
     fn record(&mut self, batch: &mut Batch, level: &Level) -> Result<(), Failure> {
+        let mut broken = Vec::new();
+        let mut bindings = Vec::new();
         for stage in 0..level.stages as usize {
             if stage > 0 {
                 batch.barrier()?;
             }
             for key in &level.jobs {
-                let recorded = record_stage(batch, self.jobs.get(*key), stage);
-                match recorded {
+                match record_stage(batch, self.jobs.get(*key), stage, &mut bindings) {
                     Ok(()) => {}
                     // The checks before this one let something through: its owner's problem, nobody else's.
-                    Err(Error::InvalidUse(_)) => self.jobs.get_mut(*key).broken = true,
+                    Err(Error::InvalidUse(_)) => broken.push(*key),
                     Err(error) => return Err(error.into()),
                 }
             }
         }
         for key in &level.jobs {
             // The batch holds what it uses from here on.
-            let broken = self.jobs.get(*key).broken;
-            let job = self.jobs.get_mut(*key);
-            let (session, stream) = (job.session, job.stream);
-            job.clear();
-            (job.session, job.stream, job.broken) = (session, stream, broken);
+            self.jobs.get_mut(*key).recorded();
+        }
+        for key in broken {
+            self.jobs.get_mut(key).broken = true;
         }
         Ok(())
     }
@@ -233,7 +233,13 @@ impl Engine {
     }
 }
 
-fn record_stage(batch: &mut Batch, job: &Job, stage: usize) -> Result<(), Error> {
+/// `binds` is scratch: a dispatch should not allocate.
+fn record_stage<'a>(
+    batch: &mut Batch,
+    job: &'a Job,
+    stage: usize,
+    binds: &mut Vec<Bind<'a>>,
+) -> Result<(), Error> {
     for step in job.stage(stage) {
         match step {
             Step::Dispatch {
@@ -243,7 +249,7 @@ fn record_stage(batch: &mut Batch, job: &Job, stage: usize) -> Result<(), Error>
                 base,
                 groups,
             } => {
-                let mut binds = Vec::with_capacity(bindings.end - bindings.start);
+                binds.clear();
                 binds.extend(
                     job.bindings[bindings.start..bindings.end]
                         .iter()
@@ -257,7 +263,7 @@ fn record_stage(batch: &mut Batch, job: &Job, stage: usize) -> Result<(), Error>
                 );
                 batch.dispatch(
                     &program.pipeline,
-                    &binds,
+                    binds,
                     &job.data[push.start..push.end],
                     *base,
                     *groups,

@@ -43,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) streams: Vec<Option<Box<Stream>>>,
     /// Jobs that are queued or in flight.
     pub(crate) jobs: usize,
+    /// Bytes of submits that are not complete, over all streams.
+    pub(crate) partial_bytes: usize,
     /// Whether the engine polls its ring; else it rings.
     pub(crate) hot: bool,
     /// Whether its client may poll for completions.
@@ -71,6 +73,7 @@ impl Session {
             objects: Objects::default(),
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,
+            partial_bytes: 0,
             hot: false,
             may_poll: false,
             active: Duration::ZERO,

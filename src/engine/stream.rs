@@ -71,6 +71,13 @@ impl Stream {
         }
     }
 
+    /// Bytes of a submit that is not complete.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.words.len() * 8)
+    }
+
     /// A submit went to the scheduler.
     pub(crate) fn started(&mut self, value: u64, end: RingEnd) {
         self.entries.push_back(Entry {

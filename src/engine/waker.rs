@@ -35,17 +35,18 @@ impl Waker {
 
     /// Wakes everybody in the list, which is empty afterwards.
     pub(crate) fn wake(&mut self, sleepers: &mut Vec<Completion>) {
+        if self.threads.is_empty() {
+            sleepers.drain(..).for_each(|sleeper| sleeper.wake());
+        }
         let share = sleepers
             .len()
             .div_ceil(self.threads.len().max(1))
             .max(SHARE);
         while !sleepers.is_empty() {
             let some = sleepers.split_off(sleepers.len().saturating_sub(share));
-            self.next = (self.next + 1).checked_rem(self.threads.len()).unwrap_or(0);
-            match self.threads.get(self.next) {
-                Some(thread) => drop(thread.send(some)),
-                None => some.iter().for_each(Completion::wake),
-            }
+            self.next = (self.next + 1) % self.threads.len();
+            // The threads live as long as this.
+            let _ = self.threads[self.next].send(some);
         }
     }
 }

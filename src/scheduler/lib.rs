@@ -160,7 +160,8 @@ impl Scheduler {
             free: Vec::new(),
             lanes: Default::default(),
             queues,
-            level_time: Duration::ZERO,
+            // Unknown work is taken for long until it has shown to be short.
+            level_time: LONG_LEVEL,
             spare: Vec::new(),
             waiting: 0,
             arrival_gap: SLOW_ARRIVALS * 16,
@@ -240,7 +241,9 @@ impl Scheduler {
     }
 
     fn arrived(&mut self, now: Duration) {
-        let gap = now.saturating_sub(self.last_arrival).min(SLOW_ARRIVALS * 16);
+        let gap = now
+            .saturating_sub(self.last_arrival)
+            .min(SLOW_ARRIVALS * 16);
         self.last_arrival = now;
         self.arrival_gap = (self.arrival_gap * 15 + gap) / 16;
     }
@@ -436,4 +439,4 @@ const LONG_LEVEL: Duration = Duration::from_micros(250);
 const SLOW_ARRIVALS: Duration = Duration::from_micros(8);
 
 /// Levels of one launch while they are short: a chain of dependent jobs then costs one submission to the driver.
-const SHORT_LEVELS: usize = 8;
+const SHORT_LEVELS: usize = 4;

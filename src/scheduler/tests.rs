@@ -27,7 +27,7 @@ struct World {
     next: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Op {
     Open(u8),
     Submit {
@@ -98,6 +98,18 @@ impl World {
             launches: vec![VecDeque::new(); queues],
             next: 0,
         }
+    }
+
+    /// A world that has seen enough short levels to know that they are.
+    fn of_short_levels(queues: usize) -> Self {
+        let mut world = Self::new(queues);
+        world.apply(Op::Open(1));
+        for _ in 0..20 {
+            submit(&mut world, 0, 0);
+            world.drain();
+        }
+        world.apply(Op::Close(0));
+        world
     }
 
     fn apply(&mut self, op: Op) {
@@ -297,7 +309,7 @@ fn independent_work_shares_one_level_and_an_idle_queue_starts_at_once() {
 
 #[test]
 fn while_short_levels_run_further_work_is_collected() {
-    let mut world = World::new(1);
+    let mut world = World::of_short_levels(1);
     for stream in 0..4 {
         world.apply(Op::Open(1));
         submit(&mut world, stream, 0);
@@ -313,8 +325,19 @@ fn while_short_levels_run_further_work_is_collected() {
 }
 
 #[test]
-fn a_chain_of_one_stream_rides_in_levels_of_one_launch() {
+fn a_chain_of_unknown_length_goes_one_level_at_a_time() {
     let mut world = World::new(2);
+    world.apply(Op::Open(1));
+    for _ in 0..3 {
+        submit(&mut world, 0, 0);
+    }
+    world.apply(Op::Launch);
+    assert_eq!(world.scheduler.in_flight(0), 1);
+}
+
+#[test]
+fn a_chain_of_one_stream_rides_in_levels_of_one_launch() {
+    let mut world = World::of_short_levels(2);
     world.apply(Op::Open(1));
     for _ in 0..3 {
         submit(&mut world, 0, 0);
