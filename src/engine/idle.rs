@@ -27,7 +27,13 @@ impl Engine {
                 std::hint::spin_loop();
                 return Ok(());
             }
-        } else if in_flight && self.wait_in_driver()? {
+        } else if in_flight {
+            if self.wait_in_driver()? {
+                return Ok(());
+            }
+        } else if quiet < YIELD_IDLE {
+            // The client that was just woken wants this core, and comes back with its next submit.
+            std::thread::yield_now();
             return Ok(());
         }
         self.park()
@@ -209,6 +215,8 @@ impl Engine {
 const POLL_IN_FLIGHT: Duration = Duration::from_micros(400);
 /// Polling for the next submit of a client that works in a loop.
 const POLL_IDLE: Duration = Duration::from_micros(100);
+/// Giving way to clients before parking, where the engine does not poll.
+const YIELD_IDLE: Duration = Duration::from_micros(10);
 /// What clients may poll before they sleep.
 const CLIENT_SPIN: Duration = Duration::from_micros(200);
 /// How long the same clients may poll while others would like to.
