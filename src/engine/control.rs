@@ -1,6 +1,6 @@
 //! What vkmpsd says to the engine and the other way round.
 
-use crate::builder::{Built, Request};
+use crate::builder::{Built, Request, code};
 use crate::engine::{Engine, Failure, Flight, Purpose};
 use crate::job::Program;
 use crate::ledger::Slot;
@@ -8,9 +8,10 @@ use crate::session::{Buffer, Session};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use vkmps_gpu::Memory;
+use vkmps_gpu::{Batch, Error, Memory};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::wake;
+use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{ChunkSource, FromEngine, ToEngine};
 use vkmps_protocol::handle::{ChunkId, SessionId};
 use vkmps_protocol::message::Priority;
@@ -68,6 +69,12 @@ impl Engine {
                     ChunkSource::Arena { offset } => Some((next()?, offset)),
                     ChunkSource::Device => None,
                 };
+                let Some(owner) = self.session(session) else {
+                    return Ok(());
+                };
+                // A client that asks and leaves, again and again, must not fill the builder's queue: until its memory
+                // is there, a session keeps its place.
+                owner.jobs += 1;
                 self.builder.build(Request::Chunk {
                     session,
                     chunk,
@@ -160,12 +167,14 @@ impl Engine {
         self.watch_doorbell(index, &doorbell)?;
         self.ledger.assign(slot, Some(id));
         let session = Session::new(id, slot, region, doorbell, priority);
-        // The client may have written before the engine knew of it.
-        if session.region.ask_for_doorbell() {
-            wake::ring(&session.doorbell);
-        }
+        // The client may have written before the engine knew of it. Its doorbell is not for us to ring: the client shares
+        // the eventfd with its flags, and may have made it one that is full and blocks.
+        let waits = session.region.ask_for_doorbell();
         self.sessions[index] = Some(session);
         self.names.insert(id, index);
+        if waits {
+            self.warm(index);
+        }
         Ok(())
     }
 
@@ -220,12 +229,7 @@ impl Engine {
                 } => match result {
                     Ok(memory) if fresh => self.clear_chunk(session, chunk, memory)?,
                     Ok(memory) => self.chunk_ready(session, chunk, &memory),
-                    Err((code, text)) => self.tell(FromEngine::ChunkFailed {
-                        session,
-                        chunk,
-                        code,
-                        text,
-                    }),
+                    Err((code, text)) => self.chunk_failed(session, chunk, code, text),
                 },
                 Built::Pipeline {
                     hash,
@@ -265,10 +269,15 @@ impl Engine {
         let idle = (0..self.queues.len())
             .min_by_key(|queue| self.queues[*queue].flights.len())
             .unwrap_or(0);
-        let mut batch = self.spare_batch(idle)?;
-        batch.begin()?;
-        batch.fill(&memory, 0, memory.len() & !3, 0)?;
-        batch.end()?;
+        let batch = match self.record_clear(idle, &memory) {
+            Ok(batch) => batch,
+            // The client that took the last of the memory goes without it, not everybody without an engine.
+            Err(error @ (Error::OutOfDeviceMemory | Error::OutOfHostMemory)) => {
+                self.chunk_failed(session, chunk, code(&error), error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         let first = self.queues[idle].flights.len();
         let purpose = Purpose::Clear {
             session,
@@ -277,14 +286,45 @@ impl Engine {
         };
         self.queues[idle].flights.push_back(Flight {
             value: 0,
-            batch,
+            batch: Some(batch),
             purpose,
         });
         self.submit_flights(idle, first)
     }
 
+    fn record_clear(&mut self, queue: usize, memory: &Arc<Memory>) -> Result<Batch, Error> {
+        let mut batch = self.spare_batch(queue)?;
+        batch.begin()?;
+        batch.fill(memory, 0, memory.len() & !3, 0)?;
+        batch.end()?;
+        Ok(batch)
+    }
+
+    fn chunk_failed(&mut self, session: SessionId, chunk: ChunkId, code: ErrorCode, text: String) {
+        self.chunk_over(session);
+        self.tell(FromEngine::ChunkFailed {
+            session,
+            chunk,
+            code,
+            text,
+        });
+    }
+
+    /// The making of a chunk has ended, one way or another; a closing session may have waited for that.
+    fn chunk_over(&mut self, id: SessionId) {
+        if let Some(&index) = self.names.get(&id)
+            && let Some(session) = self.sessions[index].as_mut()
+        {
+            session.jobs -= 1;
+            if session.closing && session.jobs == 0 {
+                self.gone.push(index);
+            }
+        }
+    }
+
     /// A chunk can be used; if its session is still there, vkmpsd is told.
     pub(crate) fn chunk_ready(&mut self, id: SessionId, chunk: ChunkId, memory: &Arc<Memory>) {
+        self.chunk_over(id);
         let Some(session) = self.session(id) else {
             return;
         };
@@ -323,7 +363,10 @@ impl Engine {
             let fds: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
             match self.control.send(bytes, &fds) {
                 Ok(()) => drop(self.outbox.pop_front()),
-                Err(error) if error.errno == Errno::EAGAIN => return Ok(false),
+                // Too many descriptors on their way, maybe not even ours, is a full socket too.
+                Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ETOOMANYREFS) => {
+                    return Ok(false);
+                }
                 Err(error) if error.errno == Errno::EPIPE => return Err(Failure::Orphaned),
                 Err(error) => return Err(error.into()),
             }

@@ -56,7 +56,8 @@ pub(crate) struct QueueState {
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) value: u64,
-    pub(crate) batch: Batch,
+    /// None where there was no memory to record one: the flight only keeps its place in the queue.
+    pub(crate) batch: Option<Batch>,
     pub(crate) purpose: Purpose,
 }
 
@@ -114,8 +115,6 @@ pub(crate) struct Engine {
     pub(crate) polls: bool,
     /// Sessions whose clients may poll at the same time.
     pub(crate) pollers: usize,
-    /// Where in the list of polled sessions those begin, and when it last moved.
-    pub(crate) turn_of_pollers: (usize, Duration),
     pub(crate) waker: Waker,
     /// Scratch of publishing.
     pub(crate) wakes: Vec<Completion>,
@@ -250,7 +249,6 @@ impl Engine {
             glanced: Duration::ZERO,
             polls,
             pollers,
-            turn_of_pollers: (0, Duration::ZERO),
             waker: Waker::start(wakers)?,
             wakes: Vec::new(),
             alarm,
@@ -265,7 +263,10 @@ impl Engine {
     }
 
     fn serve(&mut self) -> Result<(), Failure> {
-        while !(self.stopping && self.queues.iter().all(|queue| queue.flights.is_empty())) {
+        if self.polls {
+            vkmps_ipc::wake::prefer_this_thread();
+        }
+        while !self.is_over() {
             self.turn()?;
         }
         self.flush()?;
@@ -297,7 +298,14 @@ impl Engine {
         if self.now.saturating_sub(self.glanced) >= every {
             self.glance()?;
         }
-        if moved { Ok(()) } else { self.idle() }
+        // What a glance brought must not wait for the next event.
+        let news = self.closed || !self.gone.is_empty() || self.is_over();
+        if moved || news { Ok(()) } else { self.idle() }
+    }
+
+    /// Asked to stop, and nothing is in flight.
+    fn is_over(&self) -> bool {
+        self.stopping && self.queues.iter().all(|queue| queue.flights.is_empty())
     }
 
     /// Doorbells are named by their session's index.

@@ -19,6 +19,11 @@ pub(crate) const ALARM: u64 = u64::MAX - 3;
 impl Engine {
     /// Nothing moved in this turn: find out whether to poll again, or sleep until something does.
     pub(crate) fn idle(&mut self) -> Result<(), Failure> {
+        if self.scheduler.gathering() {
+            // Work waits for company, microseconds; nothing would wake us when that is over.
+            std::hint::spin_loop();
+            return Ok(());
+        }
         let quiet = self.now.saturating_sub(self.progressed);
         let in_flight = self.queues.iter().any(|queue| !queue.flights.is_empty());
         if self.polls {
@@ -105,24 +110,16 @@ impl Engine {
                 BUILDER => self.take_built()?,
                 WAITER => wake::silence(self.waiter.event()),
                 ALARM => wake::silence(&self.alarm),
-                index => self.warm(index),
+                index => self.warm(usize::try_from(index).unwrap_or(usize::MAX)),
             }
         }
         Ok(())
     }
 
     /// A session rang: poll it from now on.
-    fn warm(&mut self, index: u64) {
-        let Some(index) = usize::try_from(index)
-            .ok()
-            .filter(|index| *index < self.sessions.len())
-        else {
-            return;
-        };
-        let Some(session) = self.sessions[index]
-            .as_mut()
-            .filter(|session| !session.closing)
-        else {
+    pub(crate) fn warm(&mut self, index: usize) {
+        let session = self.sessions.get_mut(index).and_then(Option::as_mut);
+        let Some(session) = session.filter(|session| !session.closing) else {
             return;
         };
         session.region.awake();
@@ -130,26 +127,19 @@ impl Engine {
         if !std::mem::replace(&mut session.hot, true) {
             self.hot.push(index);
         }
-        self.turn_of_pollers.1 = Duration::ZERO;
     }
 
-    /// Lets as many clients poll for their completions as there are cores for, in turns.
+    /// Lets clients poll for their completions while there are cores for all of them. Letting only some poll was worse
+    /// for all: who polls keeps those who were woken waiting for a core.
     fn grant_polling(&mut self) {
-        if self.now.saturating_sub(self.turn_of_pollers.1) < POLLERS_TURN {
-            return;
-        }
-        let count = self.hot.len();
-        let first = (self.turn_of_pollers.0 + 1).checked_rem(count).unwrap_or(0);
-        self.turn_of_pollers = (first, self.now);
-        for (place, index) in self.hot.iter().enumerate() {
-            let granted = (place + count - first) % count < self.pollers;
+        let granted = self.hot.len() <= self.pollers;
+        for index in &self.hot {
             if let Some(session) = self.sessions[*index].as_mut()
                 && session.may_poll != granted
             {
                 session.may_poll = granted;
-                session
-                    .region
-                    .set_spin(if granted { CLIENT_SPIN } else { Duration::ZERO });
+                let spin = if granted { CLIENT_SPIN } else { Duration::ZERO };
+                session.region.set_spin(spin);
             }
         }
     }
@@ -219,8 +209,6 @@ const POLL_IDLE: Duration = Duration::from_micros(100);
 const YIELD_IDLE: Duration = Duration::from_micros(10);
 /// What clients may poll before they sleep.
 const CLIENT_SPIN: Duration = Duration::from_micros(200);
-/// How long the same clients may poll while others would like to.
-const POLLERS_TURN: Duration = Duration::from_millis(4);
 /// Polling starts so long before a completion is expected: waking an idle core takes its time.
 const ALARM_BEFORE: Duration = Duration::from_micros(120);
 /// A session without work is polled this long.

@@ -3,6 +3,7 @@
 use crate::check::{self, Refusal};
 use crate::engine::{Engine, Failure};
 use crate::stream::{Partial, Stream};
+use std::time::Duration;
 use vkmps_ipc::ring::RingEnd;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
@@ -18,13 +19,24 @@ impl Engine {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.find_dirty(&mut dirty);
         let any = !dirty.is_empty();
-        for (index, number) in dirty.drain(..) {
+        let mut done = 0;
+        // What is left over is first in the next turn; if its session's place has another owner by then, the stream is
+        // merely looked at in vain.
+        while done < dirty.len() && !self.is_late(done) {
+            let (index, number) = dirty[done];
             if let Err(text) = self.drain_stream(index, number)? {
                 self.fault(index, text);
             }
+            done += 1;
         }
+        dirty.drain(..done);
         self.dirty = dirty;
         Ok(any)
+    }
+
+    /// Whether completions and messages have waited long enough for the intake; asks the clock now and then only.
+    fn is_late(&self, streams: usize) -> bool {
+        streams % 8 == 7 && self.clock.elapsed().saturating_sub(self.now) > INTAKE_TIME
     }
 
     /// Lists the streams with new records, and has them fetched.
@@ -148,10 +160,13 @@ impl Engine {
             resolved = self.resolve(index, payload, commands, explicit, job);
         }
         let now = self.now;
+        // Both are there, unless vkmpsd has just said that the session is over.
         let Some(session) = self.sessions[index].as_mut() else {
+            self.jobs.give_back(job);
             return Ok(Ok(()));
         };
         let Some(stream) = session.streams[number].as_mut() else {
+            self.jobs.give_back(job);
             return Ok(Ok(()));
         };
         let refusal = match resolved {
@@ -246,6 +261,10 @@ impl Engine {
         begun
     }
 }
+
+/// One turn's intake: clients that fill all their streams again and again must not keep the others from their
+/// completions.
+const INTAKE_TIME: Duration = Duration::from_millis(1);
 
 /// A submit that is complete; its words where it came in pieces.
 struct Whole {

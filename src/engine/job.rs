@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use vkmps_gpu::{Memory, Pipeline};
+use vkmps_protocol::ErrorCode;
 use vkmps_protocol::program::Interface;
 use vkmps_scheduler::{Hazard, JobKey};
 
@@ -27,8 +28,8 @@ pub(crate) struct Job {
     /// Number of steps before the end of each stage.
     pub(crate) stages: Vec<usize>,
     pub(crate) hazards: Vec<Hazard>,
-    /// Something could not be recorded: a bug, or a driver that refuses.
-    pub(crate) broken: bool,
+    /// Why it could not be recorded: no memory, a bug, or a driver that refuses.
+    pub(crate) failure: Option<ErrorCode>,
 }
 
 /// A recorded command to be.
@@ -86,14 +87,14 @@ impl Job {
         self.data.clear();
         self.stages.clear();
         self.hazards.clear();
-        self.broken = false;
+        self.failure = None;
     }
 
     /// Drops what only recording needs.
     pub(crate) fn recorded(&mut self) {
-        let broken = self.broken;
+        let failure = self.failure;
         self.clear();
-        self.broken = broken;
+        self.failure = failure;
     }
 
     /// Steps of one stage.
@@ -129,7 +130,11 @@ impl Jobs {
         let job = &mut self.slots[key.0 as usize];
         job.clear();
         // One huge submit must not keep its memory for ever.
-        if job.steps.capacity() > 1024 || job.data.capacity() > 64 * 1024 {
+        if job.steps.capacity() > 1024
+            || job.bindings.capacity() > 1024
+            || job.hazards.capacity() > 1024
+            || job.data.capacity() > 64 * 1024
+        {
             *job = Job::default();
         }
         self.free.push(key.0);

@@ -1,5 +1,6 @@
 //! From the scheduler to the device and back: recording, submitting, reaping, publishing.
 
+use crate::builder::code;
 use crate::engine::{Engine, Failure, Flight, Purpose};
 use crate::job::{Job, Step};
 use vkmps_gpu::{Batch, Bind, Error, Timing};
@@ -35,10 +36,19 @@ impl Engine {
     fn submit_levels(&mut self, queue: usize, levels: Vec<Level>) -> Result<(), Failure> {
         let first = self.queues[queue].flights.len();
         for level in levels {
-            let mut batch = self.spare_batch(queue)?;
-            batch.begin()?;
-            self.record(&mut batch, &level)?;
-            batch.end()?;
+            let batch = match self.record_level(queue, &level) {
+                Ok(batch) => Some(batch),
+                // Clients may take all memory there is: this level's jobs fail, in their turn, and nobody else's.
+                Err(error @ (Error::OutOfDeviceMemory | Error::OutOfHostMemory)) => {
+                    for key in &level.jobs {
+                        let job = self.jobs.get_mut(*key);
+                        job.recorded();
+                        job.failure = Some(code(&error));
+                    }
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            };
             self.scheduler.recycle(level);
             self.queues[queue].flights.push_back(Flight {
                 value: 0,
@@ -49,10 +59,18 @@ impl Engine {
         self.submit_flights(queue, first)
     }
 
-    pub(crate) fn spare_batch(&mut self, queue: usize) -> Result<Batch, Failure> {
+    fn record_level(&mut self, queue: usize, level: &Level) -> Result<Batch, Error> {
+        let mut batch = self.spare_batch(queue)?;
+        batch.begin()?;
+        self.record(&mut batch, level)?;
+        batch.end()?;
+        Ok(batch)
+    }
+
+    pub(crate) fn spare_batch(&mut self, queue: usize) -> Result<Batch, Error> {
         match self.queues[queue].spare.pop() {
             Some(batch) => Ok(batch),
-            None => Ok(Batch::new(&self.device, Timing::Off)?),
+            None => Batch::new(&self.device, Timing::Off),
         }
     }
 
@@ -66,18 +84,23 @@ impl Engine {
             .flights
             .iter_mut()
             .skip(first)
-            .map(|flight| &mut flight.batch)
+            .filter_map(|flight| flight.batch.as_mut())
             .collect();
+        if batches.is_empty() {
+            return Ok(());
+        }
         let count = batches.len() as u64;
         let last = state.queue.submit(&mut batches)?;
-        for (value, flight) in (last + 1 - count..).zip(state.flights.iter_mut().skip(first)) {
+        let flights = state.flights.iter_mut().skip(first);
+        let submitted = flights.filter(|flight| flight.batch.is_some());
+        for (value, flight) in (last + 1 - count..).zip(submitted) {
             flight.value = value;
         }
         Ok(())
     }
 
     /// All stages of all jobs: what is in one stage may run at the same time.
-    fn record(&mut self, batch: &mut Batch, level: &Level) -> Result<(), Failure> {
+    fn record(&mut self, batch: &mut Batch, level: &Level) -> Result<(), Error> {
         let mut broken = Vec::new();
         let mut bindings = Vec::new();
         for stage in 0..level.stages as usize {
@@ -89,7 +112,7 @@ impl Engine {
                     Ok(()) => {}
                     // The checks before this one let something through: its owner's problem, nobody else's.
                     Err(Error::InvalidUse(_)) => broken.push(*key),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -98,7 +121,7 @@ impl Engine {
             self.jobs.get_mut(*key).recorded();
         }
         for key in broken {
-            self.jobs.get_mut(key).broken = true;
+            self.jobs.get_mut(key).failure = Some(ErrorCode::InvalidArgument);
         }
         Ok(())
     }
@@ -116,14 +139,16 @@ impl Engine {
                 .front()
                 .is_some_and(|flight| flight.value <= reached)
             {
-                let Some(mut flight) = self.queues[queue].flights.pop_front() else {
+                let Some(flight) = self.queues[queue].flights.pop_front() else {
                     break;
                 };
                 any = true;
                 let state = &mut self.queues[queue];
                 state.pace.completed(self.now);
-                flight.batch.release()?;
-                self.queues[queue].spare.push(flight.batch);
+                if let Some(mut batch) = flight.batch {
+                    batch.release()?;
+                    state.spare.push(batch);
+                }
                 match flight.purpose {
                     Purpose::Level => {
                         self.scheduler.handle(
@@ -150,7 +175,7 @@ impl Engine {
     /// A job is over, or will never run.
     fn retire(&mut self, key: JobKey, dropped: bool) {
         let job = self.jobs.get(key);
-        let (index, number, broken) = (job.session, job.stream, job.broken);
+        let (index, number, failure) = (job.session, job.stream, job.failure);
         self.jobs.give_back(key);
         let Some(session) = self.sessions[index].as_mut() else {
             return;
@@ -164,7 +189,7 @@ impl Engine {
             return;
         }
         if let Some(stream) = session.streams[number].as_mut().filter(|_| !dropped) {
-            stream.finished(broken.then_some(ErrorCode::InvalidArgument));
+            stream.finished(failure);
             self.touch(index, number);
         }
     }

@@ -49,7 +49,7 @@ pub(crate) struct Options {
     /// Threads that wake clients; by default one for each eight cores.
     #[arg(long, value_name = "N")]
     wakers: Option<usize>,
-    /// Clients that may poll for completions at the same time; by default what cores are left.
+    /// Clients that may poll for completions; with more none does. By default half of the cores left.
     #[arg(long, value_name = "N")]
     pollers: Option<usize>,
 }

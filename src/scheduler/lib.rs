@@ -128,8 +128,10 @@ pub struct Scheduler {
     /// Moving average of the time between two submits.
     arrival_gap: Duration,
     last_arrival: Duration,
-    /// Since when the common lanes have work that was passed over.
+    /// Since when the common lanes have work that waits for company.
     waiting_since: Option<Duration>,
+    /// Since when no launch took anything from the common lanes although they have work.
+    hungry_since: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -167,6 +169,7 @@ impl Scheduler {
             arrival_gap: SLOW_ARRIVALS * 16,
             last_arrival: Duration::ZERO,
             waiting_since: None,
+            hungry_since: None,
         }
     }
 
@@ -229,12 +232,11 @@ impl Scheduler {
             match launches {
                 0 if self.gathers(now) => {}
                 0 => self.fill(queue, true, now, actions),
-                1 => self.fill(
-                    queue,
-                    self.level_time >= LONG_LEVEL && !self.idle_queue(),
-                    now,
-                    actions,
-                ),
+                1 => {
+                    let long = self.level_time >= LONG_LEVEL && !self.idle_queue();
+                    let lanes = self.is_hungry(now) || long;
+                    self.fill(queue, lanes, now, actions);
+                }
                 _ => {}
             }
         }
@@ -267,6 +269,20 @@ impl Scheduler {
         gathers
     }
 
+    /// Whether work waits for company, with a queue idle: [`Self::launch`] is to be called again soon, no event tells when.
+    pub fn gathering(&self) -> bool {
+        self.waiting_since.is_some() && self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Whether the common lanes were passed over for long: streams that never run dry would keep every queue to themselves.
+    fn is_hungry(&mut self, now: Duration) -> bool {
+        if self.lanes.iter().all(VecDeque::is_empty) {
+            self.hungry_since = None;
+            return false;
+        }
+        now.saturating_sub(*self.hungry_since.get_or_insert(now)) >= HUNGER
+    }
+
     fn idle_queue(&self) -> bool {
         self.queues.iter().any(|queue| queue.launches == 0)
     }
@@ -279,9 +295,11 @@ impl Scheduler {
         } else {
             SHORT_LEVELS
         };
+        let hungry = lanes && self.is_hungry(now);
         let mut levels = Vec::new();
         for round in 0..rounds {
-            let level = self.level(queue, if round == 0 { share } else { 0 });
+            let share = if round == 0 { share } else { 0 };
+            let level = self.level(queue, share, hungry);
             let Some((level, jobs)) = level else { break };
             self.waiting -= jobs.len();
             self.queues[queue].levels.push_back(InFlight {
@@ -317,20 +335,50 @@ impl Scheduler {
         ready.div_ceil(idle).max(self.config.spread_jobs)
     }
 
-    /// One level: heads of streams, and what follows them without a conflict.
-    fn level(&mut self, queue: usize, share: usize) -> Option<(Level, Vec<(JobKey, StreamKey)>)> {
+    /// One level: heads of streams, and what follows them without a conflict. Bound streams come first, unless the
+    /// common ones are hungry.
+    fn level(
+        &mut self,
+        queue: usize,
+        share: usize,
+        hungry: bool,
+    ) -> Option<(Level, Vec<(JobKey, StreamKey)>)> {
         let mut builder =
             Builder::new(self.config.level_jobs, self.spare.pop().unwrap_or_default());
-        let mut bound = self.queues[queue].bound.len();
+        if hungry {
+            // Stale entries of streams that are common now would be taken for new ones after these are bound again.
+            let streams = &self.streams;
+            self.queues[queue]
+                .bound
+                .retain(|key| streams[key.0 as usize].listed == Listed::Bound(queue));
+        }
+        // A stream is taken from once: what it has left binds it to the queue, behind these.
+        let bound = self.queues[queue].bound.len();
+        if hungry {
+            self.take_common(queue, share, &mut builder);
+            self.take_bound(queue, bound, &mut builder);
+        } else {
+            self.take_bound(queue, bound, &mut builder);
+            self.take_common(queue, share, &mut builder);
+        }
+        builder.finish()
+    }
+
+    /// The first `bound` streams of those bound to the queue.
+    fn take_bound(&mut self, queue: usize, mut bound: usize, builder: &mut Builder) {
         while bound > 0 && !builder.is_full() {
             bound -= 1;
             let Some(key) = self.queues[queue].bound.pop_front() else {
                 break;
             };
             if self.streams[key.0 as usize].listed == Listed::Bound(queue) {
-                self.take(key, queue, &mut builder);
+                self.take(key, queue, builder);
             }
         }
+    }
+
+    /// At most `share` streams of the common lanes.
+    fn take_common(&mut self, queue: usize, share: usize, builder: &mut Builder) {
         let mut left = share;
         for lane in (0..LANES).rev() {
             let mut candidates = self.lanes[lane].len();
@@ -341,15 +389,16 @@ impl Scheduler {
                 };
                 if self.streams[key.0 as usize].listed == Listed::Lane {
                     left -= 1;
-                    self.take(key, queue, &mut builder);
+                    if self.take(key, queue, builder) > 0 {
+                        self.hungry_since = None;
+                    }
                 }
             }
         }
-        builder.finish()
     }
 
-    /// Moves what fits from a stream into the level; the stream is listed again if work is left.
-    fn take(&mut self, key: StreamKey, queue: usize, builder: &mut Builder) {
+    /// Moves what fits from a stream into the level, and says how much; the stream is listed again if work is left.
+    fn take(&mut self, key: StreamKey, queue: usize, builder: &mut Builder) -> usize {
         let stream = &mut self.streams[key.0 as usize];
         stream.listed = Listed::No;
         let taken = builder.take(key, stream);
@@ -358,6 +407,7 @@ impl Scheduler {
             stream.in_flight += taken;
         }
         self.list(key);
+        taken
     }
 
     /// Puts a stream with work where the next launch finds it.
@@ -437,6 +487,9 @@ const LONG_LEVEL: Duration = Duration::from_micros(250);
 
 /// Submits that are further apart than this are not worth waiting for.
 const SLOW_ARRIVALS: Duration = Duration::from_micros(8);
+
+/// As long as the levels of one launch may take while they are short: by then a queue of ordinary streams was idle once.
+const HUNGER: Duration = Duration::from_millis(1);
 
 /// Levels of one launch while they are short: a chain of dependent jobs then costs one submission to the driver.
 const SHORT_LEVELS: usize = 4;

@@ -380,3 +380,49 @@ fn a_higher_priority_is_taken_first() {
     );
     assert_eq!(world.launched.len(), 8);
 }
+
+#[test]
+fn streams_that_never_run_dry_do_not_keep_others_from_the_device() {
+    let mut world = World::of_short_levels(1);
+    for stream in 0..4 {
+        world.apply(Op::Open(1));
+        (0..64).for_each(|_| submit(&mut world, stream, 0));
+    }
+    world.apply(Op::Launch);
+    world.apply(Op::Launch);
+    world.apply(Op::Open(1));
+    submit(&mut world, 4, 0);
+    let other = world.open[4];
+    for _ in 0..200 {
+        world.apply(Op::Complete {
+            queue: 0,
+            microseconds: 20,
+        });
+        (0..4).for_each(|stream| submit(&mut world, stream, 0));
+        world.apply(Op::Launch);
+        if world.retired[&other] == 1 {
+            return;
+        }
+    }
+    panic!("one job waited for 200 levels of other streams");
+}
+
+#[test]
+fn work_that_waits_for_company_asks_for_another_look() {
+    let mut world = World::of_short_levels(2);
+    world.apply(Op::Open(1));
+    // Arrivals in quick succession.
+    for _ in 0..100 {
+        submit(&mut world, 0, 0);
+    }
+    world.apply(Op::Launch);
+    assert!(!world.scheduler.gathering());
+    world.apply(Op::Open(1));
+    submit(&mut world, 1, 0);
+    world.apply(Op::Launch);
+    assert!(world.scheduler.gathering());
+    world.now += Duration::from_micros(20);
+    world.apply(Op::Launch);
+    assert!(!world.scheduler.gathering());
+    assert_eq!(world.scheduler.in_flight(1), 1);
+}
