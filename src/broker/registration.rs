@@ -68,7 +68,11 @@ impl Broker {
         if !self.programs.queue.finish(hash) {
             return;
         }
-        if interface.bindings.len() > MAX_BINDINGS {
+        let counts = interface
+            .bindings
+            .iter()
+            .map(|binding| u64::from(binding.count));
+        if counts.sum::<u64>() > MAX_BINDINGS as u64 {
             let text = format!("the module has more than {MAX_BINDINGS} bindings");
             self.fail_program(hash, ErrorCode::CompileFailed, &text);
         } else if let Some(program) = self.programs.get_mut(hash) {

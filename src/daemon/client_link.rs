@@ -1,5 +1,6 @@
 //! Client connections: accepting them, reading them one request at a time, writing without ever waiting for them.
 
+use crate::foreign::Foreign;
 use crate::happening::{Happening, Happenings};
 use crate::watched::watch;
 use nix::errno::Errno;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use vkmps_broker::{ConnectionId, Peer};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
@@ -29,7 +30,9 @@ pub(crate) struct ClientLink {
     /// What the client's session is, once it was welcomed.
     pub(crate) session: Option<SessionId>,
     /// What came with the last message.
-    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) descriptor: Option<Foreign>,
+    /// The task that copies it: a client that leaves must not leave work behind.
+    pub(crate) copying: Option<AbortHandle>,
     /// The daemon's copy of it.
     pub(crate) module: Option<OwnedFd>,
 }
@@ -54,6 +57,7 @@ impl ClientLink {
             reader,
             session: None,
             descriptor: None,
+            copying: None,
             module: None,
         })
     }
@@ -81,10 +85,18 @@ impl ClientLink {
 impl Drop for ClientLink {
     fn drop(&mut self) {
         self.reader.abort();
+        if let Some(copying) = &self.copying {
+            copying.abort();
+        }
         let socket = self.socket.get_ref();
         let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
         // A socket closed with packets unread resets its peer, which then loses what it was sent.
-        while let Ok(Some(_)) = socket.receive(&mut *message_buffer()) {}
+        while let Ok(Some(packet)) = socket.receive(&mut *message_buffer()) {
+            packet
+                .descriptors
+                .into_iter()
+                .for_each(|fd| drop(Foreign::from(fd)));
+        }
     }
 }
 
@@ -157,7 +169,7 @@ async fn read(
     let _ = happenings.send(Happening::ClientGone { conn }).await;
 }
 
-type ClientPacket = Result<(ClientMessage, Vec<OwnedFd>), DecodeError>;
+type ClientPacket = Result<(ClientMessage, Vec<Foreign>), DecodeError>;
 
 /// The next packet; `None` when the client has hung up.
 async fn next_packet(socket: &AsyncFd<Seqpacket>) -> Option<ClientPacket> {
@@ -183,19 +195,20 @@ fn receive(socket: &Seqpacket) -> Result<Option<ClientPacket>, SystemError> {
     let Some(packet) = socket.receive(&mut *buffer)? else {
         return Ok(None);
     };
+    let descriptors: Vec<Foreign> = packet.descriptors.into_iter().map(Foreign::from).collect();
     if packet.truncated && packet.bytes >= MAX_MESSAGE_BYTES {
         return Ok(Some(Err(DecodeError::TooLong(packet.bytes))));
     }
     // Else descriptors were cut off: more came than any message carries.
     let found = match packet.truncated {
-        true => packet.descriptors.len() + 1,
-        false => packet.descriptors.len(),
+        true => descriptors.len() + 1,
+        false => descriptors.len(),
     };
     let message = decode::<ClientMessage>(&buffer[..packet.bytes]);
     Ok(Some(message.and_then(
         |message| match message.descriptors() {
             expected if expected != found => Err(DecodeError::Descriptors { expected, found }),
-            _ => Ok((message, packet.descriptors)),
+            _ => Ok((message, descriptors)),
         },
     )))
 }
@@ -229,6 +242,7 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use nix::sys::socket::Shutdown;
+    use std::os::fd::AsFd;
     use tokio::sync::mpsc;
     use vkmps_protocol::ErrorCode;
 
@@ -308,5 +322,36 @@ mod tests {
         let message = decode::<DaemonMessage>(&buffer[..packet.bytes]).unwrap();
         assert!(matches!(message, DaemonMessage::Refused { text, .. } if text.len() == 4096));
         assert!(client.receive(&mut *buffer).unwrap().is_none());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_descriptor_that_takes_long_to_close_delays_nobody() {
+        let (_link, client, mut happened) = link();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut lingering = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _reads_nothing = listener.accept().unwrap();
+        lingering.set_nonblocking(true).unwrap();
+        while std::io::Write::write(&mut lingering, &[0; 65_536]).is_ok() {}
+        let for_a_minute = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 60,
+        };
+        nix::sys::socket::setsockopt(&lingering, nix::sys::socket::sockopt::Linger, &for_a_minute)
+            .unwrap();
+        client.send(&[0xff], &[lingering.as_fd()]).unwrap();
+        drop(lingering);
+        let sent = std::time::Instant::now();
+        let garbage = happened.recv().await.unwrap();
+        assert!(matches!(garbage, Happening::Client { packet: Err(_), .. }));
+        assert!(sent.elapsed() < Duration::from_secs(30));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_client_that_leaves_takes_its_copy_along() {
+        let (mut link, _client, _happened) = link();
+        let copying = tokio::spawn(std::future::pending::<()>());
+        link.copying = Some(copying.abort_handle());
+        drop(link);
+        assert!(copying.await.unwrap_err().is_cancelled());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::process::{Command, Delivery, Launcher, Process};
 use crate::resources::Resources;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::time::Instant;
 use vkmps_broker::{CompileFailure, Input, Source};
@@ -81,13 +81,10 @@ impl Compilers {
                 return None;
             }
         }
-        let process = match launcher.launch(&self.command) {
+        let process = match self.start(&bytes, module, launcher) {
             Ok(process) => process,
-            Err(error) => return failed(error.to_string()),
+            Err(text) => return failed(text),
         };
-        if process.send(&bytes, &[module]) != Delivery::Sent {
-            return failed("the compiler does not listen".to_owned());
-        }
         let job = Some(Job::new(hash));
         self.compilers.push(Compiler {
             process,
@@ -95,6 +92,26 @@ impl Compilers {
             idle_since: Instant::now(),
         });
         None
+    }
+
+    /// A new compiler with its first job. One that died before it was given the job says nothing about the module: it
+    /// is given to another one.
+    fn start(
+        &self,
+        job: &[u8],
+        module: BorrowedFd<'_>,
+        launcher: &mut Launcher,
+    ) -> Result<Process, String> {
+        for _ in 0..START_ATTEMPTS {
+            let process = launcher
+                .launch(&self.command)
+                .map_err(|error| error.to_string())?;
+            if process.send(job, &[module]) == Delivery::Sent {
+                return Ok(process);
+            }
+            tracing::warn!("a compiler was gone before it was given its module");
+        }
+        Err("the compiler does not listen".to_owned())
     }
 
     /// A packet of one of the compilers, if it is from one.
@@ -206,3 +223,5 @@ impl Job {
 const COMPILE_TIME: Duration = Duration::from_secs(20);
 /// A compiler with a driver loaded is tens of megabytes.
 const IDLE_TIME: Duration = Duration::from_secs(10);
+/// Somebody may kill one compiler at the wrong moment; two in a row will not work the third time either.
+const START_ATTEMPTS: u32 = 2;

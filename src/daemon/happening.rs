@@ -1,5 +1,6 @@
 //! What the tasks around the main loop tell it.
 
+use crate::foreign::Foreign;
 use std::os::fd::OwnedFd;
 use tokio::sync::mpsc;
 use vkmps_broker::{ConnectionId, Peer};
@@ -20,7 +21,7 @@ pub(crate) enum Happening {
     /// A client sent a packet.
     Client {
         conn: ConnectionId,
-        packet: Result<(ClientMessage, Vec<OwnedFd>), DecodeError>,
+        packet: Result<(ClientMessage, Vec<Foreign>), DecodeError>,
     },
     /// A client is gone.
     ClientGone { conn: ConnectionId },

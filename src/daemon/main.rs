@@ -4,6 +4,7 @@
 mod client_link;
 mod compilers;
 mod config;
+mod foreign;
 mod happening;
 mod journal;
 mod ledger;

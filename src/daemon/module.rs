@@ -1,7 +1,7 @@
 //! Copying a client's module before anything looks at it.
 
+use crate::foreign::Foreign;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::uio::{pread, pwrite};
 use sha2::{Digest, Sha256};
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use vkmps_protocol::handle::ProgramHash;
 ///
 /// Only shared memory is read: a file of a network or user-space filesystem could make the daemon wait for ever.
 pub(crate) async fn copy(
-    module: OwnedFd,
+    module: Foreign,
     source: Source,
 ) -> Result<(ProgramHash, OwnedFd), String> {
-    fcntl(&module, FcntlArg::F_GET_SEALS)
-        .map_err(|_| "the module's descriptor is no memfd".to_owned())?;
+    let no_memfd = || "the module's descriptor is no memfd".to_owned();
+    let module = module.shared_memory().ok_or_else(no_memfd)?;
     let copy = sealed_memfd("vkmps-module", source.module_bytes).map_err(|e| e.to_string())?;
     let mut digest = digest_of_parameters(&source);
     let mut piece = vec![0; PIECE_BYTES];
@@ -26,7 +26,7 @@ pub(crate) async fn copy(
         let left = usize::try_from(source.module_bytes - copied).unwrap_or(PIECE_BYTES);
         let wanted = left.min(PIECE_BYTES);
         let offset = i64::try_from(copied).map_err(|_| "the module is too large".to_owned())?;
-        let count = match pread(&module, &mut piece[..wanted], offset) {
+        let count = match pread(module, &mut piece[..wanted], offset) {
             Ok(0) => return Err(format!("the module ends after {copied} bytes")),
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
@@ -82,18 +82,29 @@ mod tests {
     async fn the_copy_is_what_was_hashed() {
         let bytes: Vec<u8> = (0..100_000u32).map(|n| n.to_le_bytes()[0]).collect();
         let module = || memfd_with("module", &bytes).unwrap();
-        let (hash, copied) = copy(module(), source("main", 100_000)).await.unwrap();
+        let (hash, copied) = copy(module().into(), source("main", 100_000))
+            .await
+            .unwrap();
         assert_eq!(read_exactly(&copied, 100_000).unwrap(), bytes);
         assert_eq!(
-            copy(module(), source("main", 100_000)).await.unwrap().0,
+            copy(module().into(), source("main", 100_000))
+                .await
+                .unwrap()
+                .0,
             hash
         );
         assert_ne!(
-            copy(module(), source("other", 100_000)).await.unwrap().0,
+            copy(module().into(), source("other", 100_000))
+                .await
+                .unwrap()
+                .0,
             hash
         );
         assert_ne!(
-            copy(module(), source("main", 99_996)).await.unwrap().0,
+            copy(module().into(), source("main", 99_996))
+                .await
+                .unwrap()
+                .0,
             hash
         );
     }
@@ -101,10 +112,10 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn short_modules_and_other_files_are_refused() {
         let module = memfd_with("module", &[0; 64]).unwrap();
-        assert!(copy(module, source("main", 128)).await.is_err());
+        assert!(copy(module.into(), source("main", 128)).await.is_err());
         let (reader, _writer) = nix::unistd::pipe().unwrap();
-        assert!(copy(reader, source("main", 4)).await.is_err());
+        assert!(copy(reader.into(), source("main", 4)).await.is_err());
         let file = OwnedFd::from(std::fs::File::open("/proc/self/stat").unwrap());
-        assert!(copy(file, source("main", 4)).await.is_err());
+        assert!(copy(file.into(), source("main", 4)).await.is_err());
     }
 }

@@ -265,10 +265,11 @@ impl Server {
             return self.inbox.push_back(Input::ModuleUnreadable { conn, text });
         };
         let happenings = self.happenings.clone();
-        tokio::spawn(async move {
+        let copying = tokio::spawn(async move {
             let copied = module::copy(descriptor, source).await;
             let _ = happenings.send(Happening::Module { conn, copied }).await;
         });
+        link.copying = Some(copying.abort_handle());
     }
 
     /// The first time politely; who asks again does not want to wait.
