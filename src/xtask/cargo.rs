@@ -11,7 +11,7 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds what the profile's users need into one folder: to try and to measure three programs, to test everything.
+/// Builds what the profile's users need into one folder: to try and to measure the programs and the C library, to test everything.
 /// False if that failed.
 ///
 /// `vkmpsd` is linked alone, as a static-pie; the others must not be, since a process that loads a Vulkan driver
@@ -29,6 +29,8 @@ pub(crate) fn build(profile: Profile) -> io::Result<bool> {
                 "vkmps-engine",
                 "--package",
                 "vkmps-bench",
+                "--package",
+                "vkmps-capi",
             ],
             &["--release"],
         ),
@@ -49,13 +51,17 @@ pub(crate) fn command<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -
 
 /// One of the built programs.
 pub(crate) fn program(profile: Profile, name: &str, arguments: &[String]) -> io::Result<Command> {
-    let folder = match profile {
-        Profile::Debug => "debug",
-        Profile::Release => "release",
-    };
-    let mut command = Command::new(target()?.join(folder).join(name));
+    let mut command = Command::new(folder(profile)?.join(name));
     command.args(arguments);
     Ok(command)
+}
+
+/// Where a profile's outputs lie.
+pub(crate) fn folder(profile: Profile) -> io::Result<PathBuf> {
+    Ok(target()?.join(match profile {
+        Profile::Debug => "debug",
+        Profile::Release => "release",
+    }))
 }
 
 /// Whether it ran and succeeded.
@@ -78,6 +84,6 @@ fn target() -> io::Result<PathBuf> {
 }
 
 /// The workspace's root: this crate is `src/xtask` of it.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

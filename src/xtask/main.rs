@@ -1,11 +1,11 @@
-//! `cargo xtask demo`, `test`, `bench`: everything a fresh Debian machine needs to try, check and measure vkmps.
+//! `cargo xtask demo`, `test`, `bench`, `install`: everything a fresh Debian machine needs to try, check and measure vkmps.
 //!
 //! No dependencies, so that the first thing a stranger sees is not a long compilation.
 #![forbid(unsafe_code)]
 
 mod cargo;
 mod checks;
-
+mod install;
 mod packages;
 
 use cargo::Profile;
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
             packages::provide().and_then(|()| bench(&[vec!["demo".to_owned()], rest].concat()))
         }
         Some("bench") => packages::provide().and_then(|()| bench(&rest)),
+        Some("install") if rest.len() == 1 => packages::provide()
+            .and_then(|()| Ok(cargo::build(Profile::Release)? && install::install(&rest[0])?)),
         Some("test") => packages::provide().and_then(|()| checks::run()),
         _ => {
             eprintln!("{USAGE}");
@@ -53,4 +55,5 @@ fn bench(arguments: &[String]) -> io::Result<bool> {
 const USAGE: &str = "\
 usage: cargo xtask demo [IMAGE.png] [--clients N] [--device IDX] [-o DIR]
        cargo xtask bench SCENARIO [--clients N] [--depth D] [--device IDX] [--seconds S] [--json]
+       cargo xtask install PREFIX
        cargo xtask test";
