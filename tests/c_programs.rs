@@ -48,6 +48,26 @@ fn multi_process_is_right_in_every_process() {
 }
 
 #[test]
+fn without_a_daemon_the_c_programs_say_so() {
+    let installed = Installed::new();
+    for name in ["simple_compute", "multi_process"] {
+        let program = installed.compile(&sources().join(name).with_extension("c"));
+        let output = Command::new(program)
+            .arg(shader("vector_add"))
+            .env("VKMPS_SOCKET", installed.folder.join("nobody.sock"))
+            .env("LD_LIBRARY_PATH", installed.library_path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.contains("no vkmpsd listens on the socket"),
+            "{name}: {text}"
+        );
+    }
+}
+
+#[test]
 fn every_promised_name_is_there_and_does_what_it_says() {
     let daemon = Daemon::start();
     let installed = Installed::new();

@@ -1,7 +1,7 @@
 //! Clients in processes of their own, to be counted or killed.
 
 use crate::binaries::build_folder;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, spawn};
 use crate::log::Log;
 use crate::patience::eventually;
 use crate::processes::Process;
@@ -24,18 +24,8 @@ impl ClientProcess {
             .args(role)
             .env("VKMPS_SOCKET", daemon.socket())
             .stdin(Stdio::piped());
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        command
-            .stdout(writer.try_clone().expect("a descriptor"))
-            .stderr(writer);
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        drop(command);
-        Self {
-            child,
-            log: Log::pump(reader),
-        }
+        let (child, log) = spawn(command);
+        Self { child, log }
     }
 
     /// What it wrote.

@@ -215,10 +215,15 @@ pub fn command_with_engine(folder: &Path, engine: &Path) -> Command {
         .env_remove("LISTEN_FDS")
         .env_remove("NOTIFY_SOCKET")
         .env_remove("RUST_LOG");
+    choose_driver(&mut command);
+    command
+}
+
+/// Lets a program see the software driver only, unless the environment names another one.
+pub fn choose_driver(command: &mut Command) {
     if let Some(lavapipe) = lavapipe().filter(|_| std::env::var_os("VK_DRIVER_FILES").is_none()) {
         command.env("VK_DRIVER_FILES", lavapipe);
     }
-    command
 }
 
 /// Starts a command with both its outputs in a log.

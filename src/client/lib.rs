@@ -68,3 +68,8 @@ pub use submission::Submission;
 pub use vkmps_protocol::ErrorCode;
 pub use vkmps_protocol::message::{DeviceDescription, Priority};
 pub use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface};
+
+/// The code in the README is a test of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
 //! Handles and sizes.
 
+use crate::commands::commands;
 use std::time::{Duration, Instant};
 use vkmps::{ErrorCode, Memory};
 use vkmps_protocol::handle::{BufferId, pack};
@@ -164,12 +165,4 @@ fn handles_of_another_session_and_freed_ones_lead_nowhere() {
         "InvalidHandle",
     ]);
     witness.goes_on();
-}
-
-fn commands(
-    write: impl FnOnce(&mut vkmps_protocol::command::Encoder),
-) -> vkmps_protocol::command::Encoder {
-    let mut encoder = vkmps_protocol::command::Encoder::default();
-    write(&mut encoder);
-    encoder
 }

@@ -49,35 +49,32 @@ const NOT_FOR_GUESTS: [&str; 4] = ["zbus", "tokio", "serde_json", "tracing-subsc
 
 #[test]
 fn crates_use_only_whom_the_design_lets_them_use() {
-    let metadata = metadata(&["--no-deps"]);
-    let folders = folders(&metadata);
-    for (id, folder) in &folders {
-        if folder == "tests" {
-            continue;
-        }
+    for (folder, used) in edges() {
         let (_, allowed, _) = CRATES
             .iter()
-            .find(|(name, ..)| name == folder)
+            .find(|(name, ..)| *name == folder)
             .unwrap_or_else(|| panic!("src/{folder} is not in the table of crates"));
-        let package = array(&metadata, "packages")
-            .find(|package| text(package, "id") == id)
-            .expect("it is there");
-        for dependency in array(package, "dependencies") {
-            let Some(path) = dependency["path"].as_str() else {
-                continue;
-            };
-            let used = Path::new(path)
-                .file_name()
-                .and_then(|name| name.to_str())
-                .expect("a folder of src/");
-            // What tests of a crate use is not part of it.
-            let for_tests = dependency["kind"] == "dev";
+        for name in used {
             assert!(
-                for_tests || allowed.contains(&used),
-                "{folder} uses {used}, which the design does not allow"
+                allowed.contains(&name.as_str()),
+                "{folder} uses {name}, which the design does not allow"
             );
         }
     }
+}
+
+#[test]
+fn the_table_in_the_readme_shows_every_crate_and_what_it_uses() {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let rows = readme.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim);
+        let name = cells.nth(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        let used = cells.nth(1)?.split_whitespace().map(str::to_owned);
+        let used = used.filter(|name| CRATES.iter().any(|(known, ..)| known == name));
+        Some((name.to_owned(), used.collect()))
+    });
+    let shown: BTreeMap<String, BTreeSet<String>> = rows.collect();
+    assert_eq!(shown, edges());
 }
 
 #[test]
@@ -150,6 +147,28 @@ fn crates_without_unsafe_say_so_and_the_others_say_why() {
             }
         }
     }
+}
+
+/// Every crate in `src/` with those of ours that it is made of; what its tests use is not part of it.
+fn edges() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata(&["--no-deps"]);
+    let mut edges = BTreeMap::new();
+    for (id, folder) in folders(&metadata) {
+        let package = array(&metadata, "packages")
+            .find(|package| text(package, "id") == id)
+            .expect("it is there");
+        let used = array(package, "dependencies")
+            .filter(|dependency| dependency["kind"] != "dev")
+            .filter_map(|dependency| {
+                Path::new(dependency["path"].as_str()?)
+                    .file_name()?
+                    .to_str()
+            })
+            .map(str::to_owned);
+        edges.insert(folder, used.collect());
+    }
+    edges.remove("tests");
+    edges
 }
 
 /// Folder in `src/` (or `tests`) of each of our packages, by id.

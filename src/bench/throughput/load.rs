@@ -66,29 +66,11 @@ impl<'a> Load<'a> {
     }
 
     pub(crate) fn submit(&mut self, lane: usize) -> Result<(), Error> {
-        let (buffers, seen) = &mut self.lanes[lane];
-        let groups = [self.kernel.groups, 1, 1];
-        let work = Work {
-            program: self.program,
-            groups,
-            push: &self.push,
-            buffers,
-        };
-        *seen += 1;
-        self.backend.submit(Lane(lane), &work)
+        self.dispatch(lane, |backend, work| backend.submit(Lane(lane), work))
     }
 
     pub(crate) fn run(&mut self) -> Result<(), Error> {
-        let (buffers, seen) = &mut self.lanes[0];
-        let groups = [self.kernel.groups, 1, 1];
-        let work = Work {
-            program: self.program,
-            groups,
-            push: &self.push,
-            buffers,
-        };
-        *seen += 1;
-        self.backend.run(&work)
+        self.dispatch(0, |backend, work| backend.run(work))
     }
 
     pub(crate) fn depth(&self) -> usize {
@@ -152,6 +134,23 @@ impl<'a> Load<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Counts one more dispatch of the lane, and hands it over.
+    fn dispatch(
+        &mut self,
+        lane: usize,
+        hand_over: impl FnOnce(&mut dyn Backend, &Work<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (buffers, seen) = &mut self.lanes[lane];
+        let work = Work {
+            program: self.program,
+            groups: [self.kernel.groups, 1, 1],
+            push: &self.push,
+            buffers,
+        };
+        *seen += 1;
+        hand_over(self.backend, &work)
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<f32>, Error> {

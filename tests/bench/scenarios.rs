@@ -1,0 +1,160 @@
+//! What each scenario reports.
+
+use crate::bench;
+use serde_json::Value;
+use vkmps_tests::binaries::output_of;
+
+#[test]
+fn throughput_reports_processes_daemon_and_limit() {
+    let report = Report::of("throughput", &["--clients", "2", "--depth", "3"]);
+    report.expect_arms(&["separate", "daemon", "limit"]);
+    report.expect_ratios(&["daemon_vs_separate", "daemon_vs_limit"]);
+    let daemon = report.arm("daemon");
+    assert_eq!(
+        (&daemon["clients"], &daemon["depth"]),
+        (&2.into(), &3.into())
+    );
+    let settings = &report.last["settings"];
+    assert!(settings["LP_NUM_THREADS"].is_string(), "{settings}");
+}
+
+#[test]
+fn throughput_of_nothing_is_compared_with_single_submits_of_one_process() {
+    let report = Report::of("throughput", &["--clients", "1", "--kernel", "noop"]);
+    report.expect_arms(&["separate", "daemon", "limit", "inprocess"]);
+    let ratios = [
+        "daemon_vs_separate",
+        "daemon_vs_limit",
+        "daemon_vs_inprocess",
+        "daemon_vs_direct",
+    ];
+    report.expect_ratios(&ratios);
+}
+
+#[test]
+fn latency_reports_both_ways_to_wait_in_process_and_the_daemon() {
+    let report = Report::of("latency", &[]);
+    report.expect_arms(&["inprocess_fence", "inprocess_polling", "daemon"]);
+    report.expect_ratios(&["daemon_vs_inprocess"]);
+    let daemon = report.arm("daemon");
+    assert!(
+        daemon["p50_us"].is_f64() && daemon["p99_us"].is_f64(),
+        "{daemon}"
+    );
+}
+
+#[test]
+fn bandwidth_reports_direct_copies_and_the_daemon() {
+    let report = Report::of("bandwidth", &[]);
+    report.expect_arms(&[
+        "direct_write_64MiB",
+        "daemon_write_64MiB",
+        "direct_read_64MiB",
+        "daemon_read_64MiB",
+    ]);
+    report.expect_ratios(&["daemon_vs_direct"]);
+    assert_eq!(
+        report.last["settings"]["zero_copy"], true,
+        "the software device computes in host memory"
+    );
+}
+
+#[test]
+fn startup_reports_an_own_device_and_the_daemon() {
+    let report = Report::of("startup", &[]);
+    report.expect_arms(&["separate", "daemon"]);
+    report.expect_ratios(&["daemon_vs_separate"]);
+}
+
+#[test]
+fn idle_reports_the_daemon_with_and_without_clients() {
+    let report = Report::of("idle", &["--clients", "8"]);
+    report.expect_arms(&["cpu", "memory_rss", "per_client_rss"]);
+    let clients: Vec<&Value> = report.rows.iter().map(|row| &row["clients"]).collect();
+    assert!(clients.contains(&&0.into()) && clients.contains(&&8.into()));
+}
+
+#[test]
+fn an_unknown_scenario_or_device_is_named() {
+    for (arguments, named) in [
+        (&["speed"][..], "speed"),
+        (&["latency", "--device", "99"], "99"),
+        (
+            &["latency", "--socket", "/nonexistent/vkmps.sock"],
+            "nonexistent",
+        ),
+    ] {
+        let output = bench(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert!(text.contains(named), "{arguments:?}: {text}");
+    }
+}
+
+/// The lines of `--json`.
+struct Report {
+    scenario: &'static str,
+    rows: Vec<Value>,
+    last: Value,
+}
+
+impl Report {
+    /// Of the shortest run there is.
+    fn of(scenario: &'static str, arguments: &[&str]) -> Self {
+        let short = ["--seconds", "0.1", "--rounds", "1", "--json"];
+        let text = output_of(bench(&[scenario]).args(short).args(arguments));
+        let lines = text.lines().map(serde_json::from_str);
+        let mut rows: Vec<Value> = lines.collect::<Result<_, _>>().expect("lines of JSON");
+        let last = rows.pop().expect("a last line");
+        let report = Self {
+            scenario,
+            rows,
+            last,
+        };
+        report.check_shape();
+        report
+    }
+
+    fn check_shape(&self) {
+        for row in &self.rows {
+            assert_eq!(row["scenario"], self.scenario);
+            let keys: Vec<&str> = row
+                .as_object()
+                .expect("an object per arm")
+                .keys()
+                .map(String::as_str)
+                .collect();
+            let mut promised = [
+                "scenario", "arm", "clients", "depth", "value", "unit", "p50_us", "p99_us",
+            ];
+            promised.sort_unstable();
+            assert_eq!(keys, promised);
+            assert!(row["value"].is_f64() && row["unit"].is_string(), "{row}");
+        }
+        assert_eq!(self.last["scenario"], self.scenario);
+        assert!(self.last["ratios"].is_object(), "{}", self.last);
+        for key in ["device", "driver"] {
+            assert!(self.last[key].is_string(), "no {key} in {}", self.last);
+        }
+    }
+
+    fn arm(&self, name: &str) -> &Value {
+        let row = self.rows.iter().find(|row| row["arm"] == name);
+        row.unwrap_or_else(|| panic!("no arm {name} in {:?}", self.rows))
+    }
+
+    fn expect_arms(&self, names: &[&str]) {
+        names.iter().for_each(|name| _ = self.arm(name));
+    }
+
+    fn expect_ratios(&self, names: &[&str]) {
+        for name in names {
+            let ratio = &self.last["ratios"][name];
+            assert!(
+                ratio.as_f64().is_some_and(|ratio| ratio > 0.0),
+                "{name} in {}",
+                self.last
+            );
+        }
+    }
+}
