@@ -34,6 +34,8 @@ impl Ledger {
 
     /// Gives a slot to a session, or frees it (`None`).
     pub(crate) fn assign(&self, slot: Slot, session: Option<SessionId>) {
+        // What the last session of the slot left must not be taken for this one's.
+        self.0.clear(slot.0 * SLOT_BYTES, SLOT_BYTES);
         let session = session.map_or(0, |session| session.0);
         self.0
             .u64(slot.0 * SLOT_BYTES + SESSION)

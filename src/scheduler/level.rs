@@ -8,6 +8,8 @@ pub(crate) struct Builder {
     jobs: Vec<JobKey>,
     owners: Vec<(JobKey, StreamKey)>,
     capacity: usize,
+    /// Places of it that others are to have.
+    kept_free: usize,
     /// Stages of the jobs it takes: plain ones (1), or any number above; decided by the first.
     stages: u32,
     /// Ranges of the stream that is being taken from.
@@ -20,13 +22,19 @@ impl Builder {
             jobs,
             owners: Vec::new(),
             capacity,
+            kept_free: 0,
             stages: 0,
             taken: Vec::new(),
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.jobs.len() >= self.capacity
+        self.jobs.len() + self.kept_free >= self.capacity
+    }
+
+    /// Is full that much earlier from now on, but never before its first job.
+    pub(crate) fn keep_free(&mut self, places: usize) {
+        self.kept_free = places.min(self.capacity - 1);
     }
 
     /// Takes jobs from the head of a stream while they fit and do not conflict; how many.

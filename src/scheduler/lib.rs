@@ -382,13 +382,19 @@ impl Scheduler {
         let mut left = share;
         for lane in (0..LANES).rev() {
             let mut candidates = self.lanes[lane].len();
-            while candidates > 0 && left > 0 && !builder.is_full() {
+            // A flood of a higher priority leaves each lower lane one stream of every launch: nobody starves.
+            let lower = self.lanes[..lane].iter();
+            let reserved = lower.filter(|lane| !lane.is_empty()).count();
+            let mut left_here = left.saturating_sub(reserved).max(1).min(left);
+            builder.keep_free(reserved);
+            while candidates > 0 && left_here > 0 && !builder.is_full() {
                 candidates -= 1;
                 let Some(key) = self.lanes[lane].pop_front() else {
                     break;
                 };
                 if self.streams[key.0 as usize].listed == Listed::Lane {
                     left -= 1;
+                    left_here -= 1;
                     if self.take(key, queue, builder) > 0 {
                         self.hungry_since = None;
                     }
