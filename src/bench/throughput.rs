@@ -110,11 +110,23 @@ fn choose_kernel(bench: &Bench, options: &ThroughputOptions) -> Result<Kernel, E
             };
             let mut found = Crew::prepare(bench, &[task])?.measure::<u32>()?;
             let iterations = found.pop().ok_or(Error::WorkerDied)?;
-            Ok(kernel.with_iterations(iterations))
+            // llvmpipe silently leaves loops after 65 535 rounds, and runs workgroups one after another: there it is the
+            // grid that makes a kernel long.
+            let parts = match bench.device.cpu {
+                true => iterations.div_ceil(LLVMPIPE_ITERATIONS),
+                false => 1,
+            };
+            Ok(Kernel::fma(
+                options.groups.max(1) * parts,
+                iterations / parts,
+            ))
         }
         None => Ok(kernel),
     }
 }
+
+/// A loop that llvmpipe runs to its end.
+const LLVMPIPE_ITERATIONS: u32 = 60_000;
 
 /// What every arm of the run does.
 struct Load<'a> {

@@ -38,10 +38,6 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn with_iterations(self, iterations: u32) -> Self {
-        Self { iterations, ..self }
-    }
-
     /// 1 Ki numbers.
     pub(crate) fn vector_add() -> Self {
         Self {
