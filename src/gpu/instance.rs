@@ -112,3 +112,28 @@ fn rank(kind: DeviceKind) -> u8 {
         DeviceKind::Other => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_discrete_device_is_better_than_an_integrated_one_and_that_than_a_cpu() {
+        let mut kinds = [
+            DeviceKind::Other,
+            DeviceKind::Cpu,
+            DeviceKind::Virtual,
+            DeviceKind::Integrated,
+            DeviceKind::Discrete,
+        ];
+        kinds.sort_by_key(|kind| rank(*kind));
+        let best_first = [
+            DeviceKind::Discrete,
+            DeviceKind::Integrated,
+            DeviceKind::Virtual,
+            DeviceKind::Cpu,
+            DeviceKind::Other,
+        ];
+        assert_eq!(kinds, best_first);
+    }
+}
