@@ -7,7 +7,7 @@ use std::time::Duration;
 use vkmps_ipc::ring::RingEnd;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
-use vkmps_protocol::limits::{MAX_PARTIAL_BYTES, MAX_SUBMIT_BYTES, RING_RECORDS};
+use vkmps_protocol::limits::{MAX_PARTIAL_BYTES, MAX_QUEUED_BYTES, MAX_SUBMIT_BYTES, RING_RECORDS};
 use vkmps_protocol::ring::session::DIRTY_WORDS;
 use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
 use vkmps_scheduler::{Input, Order};
@@ -112,30 +112,10 @@ impl Engine {
                 self.touch(index, number);
                 Ok(Ok(()))
             }
-            Ok(Some(Whole {
-                words: None,
-                commands,
-                explicit,
-            })) => self.submit(
-                index,
-                number,
-                record.value,
-                payload.as_bytes(),
-                (commands, explicit),
-                end,
-            ),
-            Ok(Some(Whole {
-                words: Some(words),
-                commands,
-                explicit,
-            })) => self.submit(
-                index,
-                number,
-                record.value,
-                words.as_bytes(),
-                (commands, explicit),
-                end,
-            ),
+            Ok(Some(Whole { words, shape })) => {
+                let words = words.as_deref().unwrap_or(&payload);
+                self.submit(index, number, record.value, words.as_bytes(), shape, end)
+            }
         };
         self.payload = payload;
         result
@@ -148,16 +128,16 @@ impl Engine {
         number: usize,
         value: u64,
         payload: &[u8],
-        (commands, explicit): (u32, bool),
+        shape: Shape,
         end: RingEnd,
     ) -> Result<Result<(), &'static str>, Failure> {
         let job = self.jobs.take();
-        let mut resolved = self.resolve(index, payload, commands, explicit, job);
+        let mut resolved = self.resolve(index, payload, shape, job);
         if resolved == Err(Refusal::Code(ErrorCode::InvalidHandle)) {
             // vkmpsd tells us of an object before it tells the client, but on another road.
             self.read_control()?;
             self.jobs.get_mut(job).clear();
-            resolved = self.resolve(index, payload, commands, explicit, job);
+            resolved = self.resolve(index, payload, shape, job);
         }
         let now = self.now;
         // Both are there, unless vkmpsd has just said that the session is over.
@@ -176,7 +156,9 @@ impl Engine {
                 session.jobs += 1;
                 let state = self.jobs.get_mut(job);
                 (state.session, state.stream) = (index, number);
-                let order = if explicit {
+                state.payload_bytes = payload.len();
+                session.queued_bytes += payload.len();
+                let order = if shape.explicit {
                     Order::Explicit
                 } else {
                     Order::Automatic
@@ -219,18 +201,20 @@ impl Engine {
         &mut self,
         index: usize,
         payload: &[u8],
-        commands: u32,
-        explicit: bool,
+        shape: Shape,
         job: vkmps_scheduler::JobKey,
     ) -> Result<(), Refusal> {
         let Some(session) = self.sessions[index].as_ref() else {
             return Err(ErrorCode::InvalidHandle.into());
         };
+        if shape.lost || session.queued_bytes + payload.len() > MAX_QUEUED_BYTES {
+            return Err(ErrorCode::LimitReached.into());
+        }
         let limits = &self.device.info().limits;
         check::resolve(
             payload,
-            commands,
-            explicit,
+            shape.commands,
+            shape.explicit,
             &session.objects,
             limits,
             self.jobs.get_mut(job),
@@ -252,12 +236,10 @@ impl Engine {
         let Some(stream) = session.streams[number].as_mut() else {
             return Ok(None);
         };
+        let full = session.partial_bytes + payload.len() * 8 > MAX_PARTIAL_BYTES;
         session.partial_bytes -= stream.partial_bytes();
-        let begun = stream.begin(record, payload, end);
+        let begun = stream.begin(record, payload, end, full);
         session.partial_bytes += stream.partial_bytes();
-        if session.partial_bytes > MAX_PARTIAL_BYTES {
-            return Err("too many bytes of submits that are not complete");
-        }
         begun
     }
 }
@@ -269,17 +251,27 @@ const INTAKE_TIME: Duration = Duration::from_millis(1);
 /// A submit that is complete; its words where it came in pieces.
 struct Whole {
     words: Option<Vec<u64>>,
+    shape: Shape,
+}
+
+/// What a submit's records say of it.
+#[derive(Clone, Copy)]
+struct Shape {
     commands: u32,
     explicit: bool,
+    /// Its words were not kept: the session had no room for them.
+    lost: bool,
 }
 
 impl Stream {
-    /// Takes a record in; `Some` when it completes a submit. The error is the session's fault.
+    /// Takes a record in; `Some` when it completes a submit. The error is the session's fault. `full`: there is no room
+    /// for a piece.
     fn begin(
         &mut self,
         record: &Record,
         payload: &[u64],
         end: RingEnd,
+        full: bool,
     ) -> Result<Option<Whole>, &'static str> {
         let kind = RecordKind::try_from(record.kind).map_err(|()| "unknown kind of record")?;
         if record.reserved != [0; 5] || record.flags & !FLAG_EXPLICIT != 0 {
@@ -298,21 +290,35 @@ impl Stream {
                 return Err("submit inside another");
             }
             self.next_value += 1;
+            let explicit = flags & FLAG_EXPLICIT != 0;
+            let lost = false;
             return Ok(Some(Whole {
                 words: None,
-                commands,
-                explicit: flags & FLAG_EXPLICIT != 0,
+                shape: Shape {
+                    commands,
+                    explicit,
+                    lost,
+                },
             }));
         }
         let partial = self.partial.get_or_insert_with(|| Partial {
             words: Vec::new(),
+            bytes: 0,
+            lost: false,
             commands,
             flags,
         });
-        if (partial.words.len() + payload.len()) * 8 > MAX_SUBMIT_BYTES {
+        partial.bytes += payload.len() * 8;
+        if partial.bytes > MAX_SUBMIT_BYTES {
             return Err("submit is too large");
         }
-        partial.words.extend_from_slice(payload);
+        if full {
+            partial.lost = true;
+            partial.words = Vec::new();
+        }
+        if !partial.lost {
+            partial.words.extend_from_slice(payload);
+        }
         if kind == RecordKind::Chunk {
             if payload.is_empty() {
                 return Err("piece of a submit without a byte");
@@ -321,18 +327,16 @@ impl Stream {
             return Ok(None);
         }
         self.next_value += 1;
-        let Some(Partial {
-            words,
-            commands,
-            flags,
-        }) = self.partial.take()
-        else {
+        let Some(partial) = self.partial.take() else {
             return Ok(None);
         };
         Ok(Some(Whole {
-            words: Some(words),
-            commands,
-            explicit: flags & FLAG_EXPLICIT != 0,
+            words: Some(partial.words),
+            shape: Shape {
+                commands: partial.commands,
+                explicit: partial.flags & FLAG_EXPLICIT != 0,
+                lost: partial.lost,
+            },
         }))
     }
 }

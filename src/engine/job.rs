@@ -21,6 +21,8 @@ pub(crate) struct Job {
     /// Index of the session.
     pub(crate) session: usize,
     pub(crate) stream: usize,
+    /// Bytes of the payload it came from.
+    pub(crate) payload_bytes: usize,
     pub(crate) steps: Vec<Step>,
     pub(crate) bindings: Vec<Bound>,
     /// Push constants and update data.

@@ -176,11 +176,13 @@ impl Engine {
     fn retire(&mut self, key: JobKey, dropped: bool) {
         let job = self.jobs.get(key);
         let (index, number, failure) = (job.session, job.stream, job.failure);
+        let payload_bytes = job.payload_bytes;
         self.jobs.give_back(key);
         let Some(session) = self.sessions[index].as_mut() else {
             return;
         };
         session.jobs -= 1;
+        session.queued_bytes -= payload_bytes;
         session.active = self.now;
         if session.closing {
             if session.jobs == 0 {

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) jobs: usize,
     /// Bytes of submits that are not complete, over all streams.
     pub(crate) partial_bytes: usize,
+    /// Bytes of the payloads of its jobs.
+    pub(crate) queued_bytes: usize,
     /// Whether the engine polls its ring; else it rings.
     pub(crate) hot: bool,
     /// Whether its client may poll for completions.
@@ -74,6 +76,7 @@ impl Session {
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,
             partial_bytes: 0,
+            queued_bytes: 0,
             hot: false,
             may_poll: false,
             active: Duration::ZERO,

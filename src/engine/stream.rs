@@ -29,7 +29,12 @@ pub(crate) struct Stream {
 /// A submit that travels in pieces.
 #[derive(Debug)]
 pub(crate) struct Partial {
+    /// Empty when `lost`.
     pub(crate) words: Vec<u64>,
+    /// Of all pieces so far.
+    pub(crate) bytes: usize,
+    /// The session had no room for a piece; the submit will be refused.
+    pub(crate) lost: bool,
     pub(crate) commands: u32,
     pub(crate) flags: u16,
 }

@@ -26,8 +26,12 @@ pub const RING_RECORDS: u32 = 128;
 pub const RING_PAYLOAD_BYTES: u32 = 32 * 1024;
 /// One submit, bytes, however many records it is cut into.
 pub const MAX_SUBMIT_BYTES: usize = 4 << 20;
-/// Pieces of submits that are not complete, all streams of a session together, bytes: the engine holds copies of them.
-pub const MAX_PARTIAL_BYTES: usize = 16 << 20;
+/// Pieces of submits that are not complete, all streams of a session together, bytes: the engine holds copies
+/// of them. A submit beyond it fails with `LimitReached`.
+pub const MAX_PARTIAL_BYTES: usize = 64 << 20;
+/// Submits of a session that are complete but not over, bytes of payload: what waits behind a long kernel is the
+/// engine's memory. A submit beyond it fails with `LimitReached`.
+pub const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// Commands of one submit.
 pub const MAX_SUBMIT_COMMANDS: usize = 65_536;
 /// Bytes of one update command (`vkCmdUpdateBuffer`).

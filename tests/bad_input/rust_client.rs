@@ -3,7 +3,7 @@
 use std::time::Duration;
 use vkmps::{Access, Dispatch, ErrorCode, Memory};
 use vkmps_tests::daemon::Daemon;
-use vkmps_tests::kernels::{Adder, program};
+use vkmps_tests::kernels::{Adder, LONG, busy, program};
 use vkmps_tests::patience::in_time;
 use vkmps_tests::witness::Witness;
 
@@ -138,5 +138,56 @@ fn the_rust_client_names_every_mistake_before_it_leaves_the_process() {
     in_time("leaving", Duration::from_secs(5), move || {
         drop((a, b, c, add, client))
     });
+    witness.goes_on();
+}
+
+#[test]
+fn submits_that_pile_up_behind_long_kernels_are_refused_beyond_a_limit() {
+    let daemon = Daemon::start();
+    let witness = Witness::of(&daemon);
+    let client = daemon.connect();
+    let fma = program(&client, "fma_loop");
+    let long = client.alloc(LONG, Memory::Shared).unwrap();
+    let target = client.alloc(65_536, Memory::Shared).unwrap();
+    let kernels: Vec<_> = (0..8)
+        .map(|_| client.submit(busy(&fma, &long)).unwrap())
+        .collect();
+    // 20 submits of 3.75 MiB, all at once: a single thread would take longer than the kernels.
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let submit = |_| {
+            scope.spawn(|| {
+                let stream = client.stream().unwrap();
+                let data = [7; 65_536];
+                let mut batch = stream.batch();
+                for _ in 0..60 {
+                    batch = batch.update(&target, &data);
+                }
+                batch.submit().unwrap().wait().map_err(|error| error.code())
+            })
+        };
+        let threads: Vec<_> = (0..20).map(submit).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let refused = |outcome: &&Result<(), ErrorCode>| **outcome == Err(ErrorCode::LimitReached);
+    let done = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(
+        outcomes.iter().any(|outcome| refused(&outcome)),
+        "{outcomes:?}"
+    );
+    assert_eq!(
+        done + outcomes.iter().filter(refused).count(),
+        20,
+        "{outcomes:?}"
+    );
+    for kernel in kernels {
+        kernel.wait().unwrap();
+    }
+    Adder::new(&client, 1000)
+        .unwrap()
+        .round(&client, 1)
+        .unwrap();
     witness.goes_on();
 }
