@@ -1,9 +1,7 @@
 //! One of every message, record and command: the subjects of the golden vectors and the seeds of the fuzzer.
 
 use vkmps_protocol::command::{Encoder, binding};
-use vkmps_protocol::engine::{
-    Capabilities, ChunkSource, FromCompiler, FromEngine, ToCompiler, ToEngine,
-};
+use vkmps_protocol::engine::{ChunkSource, FromCompiler, FromEngine, ToCompiler, ToEngine};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId, pack};
 use vkmps_protocol::message::{
     ClientMessage, DaemonMessage, DeviceDescription, Hello, MemoryClass, Priority, SharedMapping,
@@ -250,7 +248,6 @@ fn from_engine(samples: &mut Vec<Sample>) {
         "from_engine_ready",
         &FromEngine::Ready {
             device: device(),
-            capabilities: capabilities(),
             extensions,
         },
     );
@@ -313,7 +310,6 @@ fn compiler(samples: &mut Vec<Sample>) {
         entry: "main".into(),
         module_bytes: 1492,
         specialization: constants(),
-        capabilities: capabilities(),
     };
     add(samples, Kind::ToCompiler, "to_compiler_compile", &compile);
     let compiled = FromCompiler::Compiled {
@@ -444,17 +440,6 @@ fn interface() -> Interface {
         ],
         push_bytes: 12,
         workgroup_size: [64, 2, 1],
-    }
-}
-
-fn capabilities() -> Capabilities {
-    Capabilities {
-        vulkan_minor: 3,
-        features: 0x55,
-        max_push_bytes: 128,
-        max_workgroup_size: [1024, 512, 64],
-        max_workgroup_invocations: 1024,
-        max_workgroup_memory_bytes: 32_768,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::programs::Source;
-use vkmps_protocol::engine::{Capabilities, FromEngine, ToEngine};
+use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage};
 use vkmps_protocol::program::Interface;
@@ -212,8 +212,6 @@ pub enum Action {
         hash: ProgramHash,
         /// How.
         source: Source,
-        /// What it may ask for.
-        capabilities: Capabilities,
     },
     /// Drop everything kept of a program.
     DropProgram {

@@ -4,7 +4,7 @@ use crate::event::Event;
 use crate::memory::{Budget, Pool};
 use crate::{Action, Broker, Drain};
 use vkmps_protocol::ErrorCode;
-use vkmps_protocol::engine::{Capabilities, FromEngine};
+use vkmps_protocol::engine::FromEngine;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{DeviceDescription, MemoryClass};
 
@@ -16,10 +16,7 @@ pub(crate) enum Engine {
     /// It could not be started; clients are refused until one can.
     Failed { text: String },
     /// It serves.
-    Ready {
-        device: DeviceDescription,
-        capabilities: Capabilities,
-    },
+    Ready { device: DeviceDescription },
 }
 
 impl Engine {
@@ -49,12 +46,8 @@ impl Engine {
 impl Broker {
     pub(crate) fn engine_message(&mut self, message: FromEngine) {
         match message {
-            FromEngine::Ready {
-                device,
-                capabilities,
-                extensions,
-            } => {
-                self.engine_ready(device, capabilities, extensions);
+            FromEngine::Ready { device, extensions } => {
+                self.engine_ready(device, extensions);
             }
             FromEngine::StartFailed { text } => self.engine_not_started(text),
             FromEngine::SessionRemoved { session } => self.session_removed(session),
@@ -99,12 +92,7 @@ impl Broker {
         }
     }
 
-    fn engine_ready(
-        &mut self,
-        device: DeviceDescription,
-        capabilities: Capabilities,
-        extensions: Vec<String>,
-    ) {
+    fn engine_ready(&mut self, device: DeviceDescription, extensions: Vec<String>) {
         if self.engine.is_ready() || self.drain != Drain::No {
             return;
         }
@@ -118,7 +106,6 @@ impl Broker {
         };
         self.engine = Engine::Ready {
             device: device.clone(),
-            capabilities,
         };
         self.log(Event::EngineReady { device, extensions });
         for hash in self.programs.dormant() {

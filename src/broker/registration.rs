@@ -170,7 +170,7 @@ impl Broker {
 
     /// Starts what may be compiled now.
     pub(crate) fn start_compilers(&mut self) {
-        let Engine::Ready { capabilities, .. } = self.engine else {
+        let Engine::Ready { .. } = self.engine else {
             return;
         };
         while let Some(hash) = self.programs.queue.start() {
@@ -179,11 +179,7 @@ impl Broker {
                 .get(hash)
                 .map(|program| program.source.clone())
             {
-                self.push(Action::Compile {
-                    hash,
-                    source,
-                    capabilities,
-                });
+                self.push(Action::Compile { hash, source });
             }
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::time::Instant;
 use vkmps_broker::{CompileFailure, Input, Source};
-use vkmps_protocol::engine::{Capabilities, FromCompiler, ToCompiler};
+use vkmps_protocol::engine::{FromCompiler, ToCompiler};
 use vkmps_protocol::handle::ProgramHash;
 use vkmps_protocol::{decode, encode};
 
@@ -45,7 +45,6 @@ impl Compilers {
         &mut self,
         hash: ProgramHash,
         source: Source,
-        capabilities: Capabilities,
         resources: &Resources,
         launcher: &mut Launcher,
     ) -> Option<Input> {
@@ -65,7 +64,6 @@ impl Compilers {
             entry,
             module_bytes,
             specialization,
-            capabilities,
         };
         let (Ok(bytes), Some(module)) = (encode(&message), resources.module(hash)) else {
             return failed("the module is not there".to_owned());

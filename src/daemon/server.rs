@@ -208,14 +208,8 @@ impl Server {
                     self.resources.keep_module(hash, module);
                 }
             }
-            Action::Compile {
-                hash,
-                source,
-                capabilities,
-            } => {
-                let failed = self
-                    .supervisor
-                    .compile(hash, source, capabilities, &self.resources);
+            Action::Compile { hash, source } => {
+                let failed = self.supervisor.compile(hash, source, &self.resources);
                 self.inbox.extend(failed);
             }
             Action::DropProgram { hash } => self.resources.drop_program(hash),

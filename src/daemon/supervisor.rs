@@ -13,7 +13,7 @@ use vkmps_broker::{Input, Source};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::socket::Seqpacket;
 use vkmps_ipc::spawn::Report;
-use vkmps_protocol::engine::{Capabilities, FromEngine, ToEngine};
+use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::ProgramHash;
 use vkmps_protocol::{decode, encode};
 
@@ -107,12 +107,10 @@ impl Supervisor {
         &mut self,
         hash: ProgramHash,
         source: Source,
-        capabilities: Capabilities,
         resources: &Resources,
     ) -> Option<Input> {
         let launcher = &mut self.launcher;
-        self.compilers
-            .compile(hash, source, capabilities, resources, launcher)
+        self.compilers.compile(hash, source, resources, launcher)
     }
 
     /// A packet of one of the processes.

@@ -20,7 +20,7 @@ use vkmps_gpu::{Batch, Device, DeviceKind, Memory, Queue};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::ring::Completion;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
-use vkmps_protocol::engine::{Capabilities, FromEngine, ToEngine};
+use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::limits::MAX_MESSAGE_BYTES;
 use vkmps_scheduler::{Action, Config, Scheduler};
@@ -254,10 +254,14 @@ impl Engine {
             alarm,
             stopping: false,
         };
+        let names = engine.device.info().extensions.names();
+        let extensions = names
+            .iter()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
         engine.tell(FromEngine::Ready {
             device: description,
-            capabilities: Capabilities::default(),
-            extensions: Vec::new(),
+            extensions,
         });
         Ok(engine)
     }

@@ -139,7 +139,7 @@ macro_rules! extensions {
             }
 
             /// The names of those present; all of them are enabled.
-            pub(crate) fn names(&self) -> Vec<&'static CStr> {
+            pub fn names(&self) -> Vec<&'static CStr> {
                 [$((self.$name, $id),)*].into_iter().filter_map(|(has, id)| has.then_some(id)).collect()
             }
         }

@@ -142,8 +142,6 @@ pub enum FromEngine {
     Ready {
         /// It.
         device: DeviceDescription,
-        /// What modules may ask of it.
-        capabilities: Capabilities,
         /// Extensions in use, for the log.
         extensions: Vec<String>,
     },
@@ -226,23 +224,6 @@ impl FromEngine {
     }
 }
 
-/// What a module may ask of the device: the gate of the compiler works with these. Names follow the Vulkan features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// Minor version of Vulkan 1.x.
-    pub vulkan_minor: u32,
-    /// Bit set, see the engine's mapping to its features.
-    pub features: u64,
-    /// Bytes of push constants.
-    pub max_push_bytes: u32,
-    /// Invocations of a workgroup, by dimension.
-    pub max_workgroup_size: [u32; 3],
-    /// Invocations of a workgroup.
-    pub max_workgroup_invocations: u32,
-    /// Workgroup memory, bytes.
-    pub max_workgroup_memory_bytes: u32,
-}
-
 /// From the daemon to a compiler. 0 is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToCompiler {
@@ -258,8 +239,6 @@ pub enum ToCompiler {
         module_bytes: u64,
         /// Constants to specialize.
         specialization: Vec<Specialization>,
-        /// What the module may ask for.
-        capabilities: Capabilities,
     },
 }
 

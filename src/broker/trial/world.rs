@@ -2,7 +2,7 @@
 
 use crate::*;
 use std::collections::{BTreeSet, VecDeque};
-use vkmps_protocol::engine::{Capabilities, ChunkSource, FromEngine};
+use vkmps_protocol::engine::{ChunkSource, FromEngine};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
 use vkmps_protocol::message::{DeviceDescription, Hello, MemoryClass, Priority};
 use vkmps_protocol::program::Interface;
@@ -87,10 +87,8 @@ impl World {
             host_memory_bytes: DEVICE_BYTES,
             ..DeviceDescription::default()
         };
-        let capabilities = Capabilities::default();
         self.input(Input::Engine(FromEngine::Ready {
             device,
-            capabilities,
             extensions: Vec::new(),
         }));
     }
