@@ -1,6 +1,5 @@
 //! Programs: copied, hashed, compiled if new, made into a pipeline, handed to the session.
 
-use crate::engine::Engine;
 use crate::event::Event;
 use crate::programs::{Source, Stage};
 use crate::session::Pending;
@@ -170,9 +169,9 @@ impl Broker {
 
     /// Starts what may be compiled now.
     pub(crate) fn start_compilers(&mut self) {
-        let Engine::Ready { .. } = self.engine else {
+        if !self.engine.is_ready() {
             return;
-        };
+        }
         while let Some(hash) = self.programs.queue.start() {
             if let Some(source) = self
                 .programs
