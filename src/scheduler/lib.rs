@@ -7,13 +7,14 @@
 //!
 //! * A stream with work in flight is bound to the queue that has it: the next job goes into a later level there.
 //! * Jobs of one stream share a level only while their byte ranges do not conflict.
-//! * A queue that is idle gets work at once. One that is busy collects: a second launch rides behind the first only for
-//!   bound streams, or when levels are long enough that the gap between two launches is worth hiding less than a
-//!   growing batch is worth having.
+//! * A queue that is idle gets work at once; while others are busy and submits come quickly it first waits, for
+//!   microseconds, for a batch that is worth a launch. A queue that is busy collects: a second launch rides behind the
+//!   first only for bound streams, when levels are long, or when unbound streams were passed over for long.
 //! * Jobs of several stages (with barriers inside) share levels among themselves, not with plain ones, which they
 //!   would hold up.
 //!
-//! Priorities order the candidates of a launch. Weights, caps, slices and ageing build on this.
+//! Priorities order the candidates of a launch; each lower one keeps a place in it, so that none starves. Weights, caps
+//! and slices build on this.
 #![forbid(unsafe_code)]
 
 mod hazard;
