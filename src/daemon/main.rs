@@ -4,6 +4,8 @@
 mod client_link;
 mod compilers;
 mod config;
+#[expect(dead_code, reason = "the D-Bus side and the main loop meet here")]
+mod control;
 mod foreign;
 mod happening;
 mod journal;

@@ -1,0 +1,185 @@
+//! The daemon's interfaces as callers see them.
+
+use crate::{ClientEntry, Error};
+use std::collections::HashMap;
+use zbus::{OwnedObjectPath, proxy};
+
+/// `org.vkmps.Manager`; `dbus/org.vkmps.Manager.xml` documents it.
+#[proxy(
+    interface = "org.vkmps.Manager",
+    default_service = "org.vkmps.Manager",
+    default_path = "/org/vkmps/Manager"
+)]
+pub trait Manager {
+    /// All clients, in the order they came.
+    fn list_clients(&self) -> Result<Vec<ClientEntry>, Error>;
+    /// State, engine, detail, engine's pid, engines replaced, warnings of the sandbox.
+    fn get_status(&self) -> Result<(String, String, String, u32, u32, Vec<String>), Error>;
+    /// Counters by name.
+    fn get_statistics(&self) -> Result<HashMap<String, u64>, Error>;
+    /// Changes the priority of a client's future work.
+    fn set_priority(&self, client: u64, priority: &str) -> Result<(), Error>;
+    /// Ends a client's session.
+    fn terminate_client(&self, client: u64) -> Result<(), Error>;
+    /// Refuses newcomers.
+    fn drain(&self) -> Result<(), Error>;
+    /// Lets newcomers in again.
+    fn resume(&self) -> Result<(), Error>;
+    /// Reads the configuration again; what needs a restart.
+    fn reload(&self) -> Result<Vec<String>, Error>;
+    /// Sets how much is logged.
+    fn set_log_level(&self, level: &str) -> Result<(), Error>;
+
+    /// Of the daemon.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> zbus::Result<String>;
+    /// As `GetStatus` has it.
+    #[zbus(property)]
+    fn state(&self) -> zbus::Result<String>;
+    /// A [`crate::LogLevel`].
+    #[zbus(property)]
+    fn log_level(&self) -> zbus::Result<String>;
+    /// Empty without a device.
+    #[zbus(property)]
+    fn device_name(&self) -> zbus::Result<String>;
+    /// Driver's name and version.
+    #[zbus(property)]
+    fn driver_info(&self) -> zbus::Result<String>;
+    /// Hexadecimal.
+    #[zbus(property, name = "DeviceUUID")]
+    fn device_uuid(&self) -> zbus::Result<String>;
+    /// `exclusive-throughput` or `cooperative-fairshare`.
+    #[zbus(property)]
+    fn scheduling_mode(&self) -> zbus::Result<String>;
+    /// Loop iterations.
+    #[zbus(property)]
+    fn loop_slice_quota(&self) -> zbus::Result<u64>;
+    /// Sessions that are open.
+    #[zbus(property)]
+    fn client_count(&self) -> zbus::Result<u32>;
+    /// Bytes.
+    #[zbus(property)]
+    fn memory_total(&self) -> zbus::Result<u64>;
+    /// Bytes.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn memory_used(&self) -> zbus::Result<u64>;
+    /// Submits accepted and not over.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn queue_depth(&self) -> zbus::Result<u64>;
+    /// Dispatches that are over.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn dispatches_total(&self) -> zbus::Result<u64>;
+    /// Microseconds.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn uptime(&self) -> zbus::Result<u64>;
+
+    /// A session opened.
+    #[zbus(signal)]
+    fn client_added(&self, client: u64, object: OwnedObjectPath, uid: u32) -> zbus::Result<()>;
+    /// A session ended.
+    #[zbus(signal)]
+    fn client_removed(
+        &self,
+        client: u64,
+        object: OwnedObjectPath,
+        reason: String,
+    ) -> zbus::Result<()>;
+    /// The device or its engine failed.
+    #[zbus(signal)]
+    fn device_fault(&self, reason: String, sessions: u32) -> zbus::Result<()>;
+    /// A client was refused something.
+    #[zbus(signal)]
+    fn limit_reached(&self, client: u64, uid: u32, limit: String) -> zbus::Result<()>;
+}
+
+/// `org.vkmps.Client`; `dbus/org.vkmps.Client.xml` documents it.
+#[proxy(interface = "org.vkmps.Client", default_service = "org.vkmps.Manager")]
+pub trait Client {
+    /// Session id.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn id(&self) -> zbus::Result<u64>;
+    /// User.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn uid(&self) -> zbus::Result<u32>;
+    /// Process when it connected.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn pid(&self) -> zbus::Result<u32>;
+    /// What it calls itself; hostile.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> zbus::Result<String>;
+    /// systemd unit or scope; empty while unknown.
+    #[zbus(property)]
+    fn unit(&self) -> zbus::Result<String>;
+    /// The device it uses.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn device(&self) -> zbus::Result<OwnedObjectPath>;
+    /// Microseconds of CLOCK_REALTIME.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn connected_since(&self) -> zbus::Result<u64>;
+    /// A [`crate::Priority`].
+    #[zbus(property)]
+    fn priority(&self) -> zbus::Result<String>;
+    /// Bytes.
+    #[zbus(property)]
+    fn memory_limit(&self) -> zbus::Result<u64>;
+    /// Bytes.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn memory_used(&self) -> zbus::Result<u64>;
+    /// How many.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn buffers(&self) -> zbus::Result<u32>;
+    /// How many.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn programs(&self) -> zbus::Result<u32>;
+    /// Submits accepted and not over.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn queue_depth(&self) -> zbus::Result<u32>;
+    /// Dispatches that are over.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn dispatches(&self) -> zbus::Result<u64>;
+    /// Nanoseconds.
+    #[zbus(property(emits_changed_signal = "false"), name = "DeviceTimeNSec")]
+    fn device_time_ns(&self) -> zbus::Result<u64>;
+}
+
+/// `org.vkmps.Device`; `dbus/org.vkmps.Device.xml` documents it.
+#[proxy(
+    interface = "org.vkmps.Device",
+    default_service = "org.vkmps.Manager",
+    default_path = "/org/vkmps/device/0"
+)]
+pub trait Device {
+    /// `VkPhysicalDeviceProperties::deviceName`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> zbus::Result<String>;
+    /// Driver's name and version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn driver_info(&self) -> zbus::Result<String>;
+    /// Hexadecimal.
+    #[zbus(property(emits_changed_signal = "const"), name = "UUID")]
+    fn uuid(&self) -> zbus::Result<String>;
+    /// Whether it computes on the host's cores.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn software(&self) -> zbus::Result<bool>;
+    /// Hardware queues in use.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn queues(&self) -> zbus::Result<u32>;
+    /// Vulkan extensions in use.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn extensions(&self) -> zbus::Result<Vec<String>>;
+    /// Process that runs the driver.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn engine_pid(&self) -> zbus::Result<u32>;
+    /// Bytes; 0 when the device uses the host's memory.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn device_memory_total(&self) -> zbus::Result<u64>;
+    /// Bytes.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn device_memory_used(&self) -> zbus::Result<u64>;
+    /// Bytes.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn host_memory_total(&self) -> zbus::Result<u64>;
+    /// Bytes.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn host_memory_used(&self) -> zbus::Result<u64>;
+}

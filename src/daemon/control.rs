@@ -1,0 +1,213 @@
+//! What administrators ask of the main loop, and what it tells them unasked.
+//!
+//! The D-Bus side holds only a sender of [`Request`]s and a receiver of [`Change`]s: the main loop owns all state.
+
+use std::time::Duration;
+use tokio::sync::oneshot;
+use vkmps_bus::LogLevel;
+use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::message::Priority;
+
+/// Where an answer goes. A caller that has gone is no error.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// Something asked of the main loop. Who asks is authorised before it gets here.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// How the daemon is.
+    Status(Reply<Status>),
+    /// All counters.
+    Statistics(Reply<Vec<(&'static str, u64)>>),
+    /// All clients, oldest first.
+    Clients(Reply<Vec<ClientView>>),
+    /// One client.
+    Client(SessionId, Reply<Option<ClientView>>),
+    /// The device, while there is one.
+    Device(Reply<Option<DeviceView>>),
+    /// Changes a client's priority.
+    SetPriority {
+        /// Which.
+        client: SessionId,
+        /// To what.
+        priority: Priority,
+        /// Done, or no such client.
+        reply: Reply<Result<(), NoSuchClient>>,
+    },
+    /// Ends a client's session.
+    Terminate {
+        /// Which.
+        client: SessionId,
+        /// Done, or no such client.
+        reply: Reply<Result<(), NoSuchClient>>,
+    },
+    /// Refuse newcomers.
+    Drain(Reply<Result<(), Stopping>>),
+    /// Let them in again.
+    Resume(Reply<Result<(), Stopping>>),
+    /// Read the configuration again. Keys that need a restart, or what is wrong with it.
+    Reload(Reply<Result<Vec<String>, String>>),
+    /// How much to log.
+    SetLogLevel(LogLevel, Reply<()>),
+    /// A call was refused; for the log.
+    Denied {
+        /// Who called.
+        uid: Option<u32>,
+        /// Its unique name on the bus.
+        sender: String,
+        /// The polkit action.
+        action: &'static str,
+    },
+}
+
+/// No session has this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoSuchClient;
+
+/// The daemon leaves; nothing changes any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopping;
+
+/// How the daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// What it does.
+    pub(crate) state: State,
+    /// Why there is no engine, if it failed.
+    pub(crate) detail: String,
+    /// The engine's process, 0 for none.
+    pub(crate) engine_pid: u32,
+    /// Engines replaced.
+    pub(crate) restarts: u32,
+    /// Sandbox checks that failed and are only warned of.
+    pub(crate) warnings: Vec<String>,
+    /// Since when it runs.
+    pub(crate) uptime: Duration,
+    /// What is logged.
+    pub(crate) log_level: LogLevel,
+    /// Sessions open.
+    pub(crate) clients: u32,
+    /// As configured.
+    pub(crate) scheduling_mode: &'static str,
+    /// As configured, loop iterations.
+    pub(crate) loop_slice_quota: u64,
+    /// The highest priority that users other than root may have.
+    pub(crate) max_priority: Priority,
+    /// Submits accepted and not over, of all clients.
+    pub(crate) queue_depth: u64,
+    /// Dispatches that are over, of all clients there ever were.
+    pub(crate) dispatches: u64,
+}
+
+/// What the daemon does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No engine yet.
+    Starting,
+    /// All is well.
+    Serving,
+    /// No newcomers, clients left.
+    Draining,
+    /// No newcomers, no clients.
+    Drained,
+    /// It leaves.
+    Stopping,
+    /// No engine can be started; clients are refused until one can.
+    Failed,
+}
+
+/// A client, as administrators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientView {
+    /// Its name.
+    pub(crate) id: SessionId,
+    /// User.
+    pub(crate) uid: u32,
+    /// Process when it connected.
+    pub(crate) pid: i32,
+    /// What it calls itself; hostile.
+    pub(crate) name: String,
+    /// Of its work.
+    pub(crate) priority: Priority,
+    /// Microseconds of CLOCK_REALTIME.
+    pub(crate) connected_since_us: u64,
+    /// Bytes it may have.
+    pub(crate) memory_limit_bytes: u64,
+    /// Bytes it has.
+    pub(crate) memory_used_bytes: u64,
+    /// How many it has.
+    pub(crate) buffers: u32,
+    /// How many it has.
+    pub(crate) programs: u32,
+    /// Submits accepted and not over.
+    pub(crate) queue_depth: u32,
+    /// Dispatches that are over.
+    pub(crate) dispatches: u64,
+    /// Its part of the batches it was in.
+    pub(crate) device_time: Duration,
+}
+
+/// The device, as administrators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceView {
+    /// Its name.
+    pub(crate) name: String,
+    /// Driver's name and version.
+    pub(crate) driver: String,
+    /// Of the device.
+    pub(crate) uuid: [u8; 16],
+    /// Whether it computes on the host's cores.
+    pub(crate) software: bool,
+    /// Whether its memory is the host's.
+    pub(crate) unified: bool,
+    /// Hardware queues in use.
+    pub(crate) queues: u32,
+    /// Extensions in use.
+    pub(crate) extensions: Vec<String>,
+    /// The process that runs the driver.
+    pub(crate) engine_pid: u32,
+    /// Device memory: bytes there are, bytes in use.
+    pub(crate) device_memory_bytes: (u64, u64),
+    /// Host memory for the device: bytes there are, bytes in use.
+    pub(crate) host_memory_bytes: (u64, u64),
+}
+
+/// What administrators hear of without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A session opened.
+    ClientAdded(ClientView),
+    /// A session ended.
+    ClientRemoved {
+        /// Which.
+        client: SessionId,
+        /// In words.
+        reason: String,
+    },
+    /// A session's priority was changed.
+    Priority {
+        /// Whose.
+        client: SessionId,
+        /// To what.
+        priority: Priority,
+    },
+    /// A device is served, or none any more.
+    Device(Option<DeviceView>),
+    /// The daemon's state, its log level or a configured value changed; the status has all of it.
+    Status(Status),
+    /// Device or engine failed.
+    DeviceFault {
+        /// In words.
+        reason: String,
+        /// Sessions that ended with it.
+        sessions: u32,
+    },
+    /// Somebody was refused something.
+    LimitReached {
+        /// Its session, once it has one.
+        client: Option<SessionId>,
+        /// User.
+        uid: u32,
+        /// `memory`, `clients`, `programs`, `buffers` or `submits`.
+        limit: &'static str,
+    },
+}
