@@ -201,10 +201,17 @@ pub fn command(folder: &Path) -> Command {
     command_with_engine(folder, &built("vkmps-engine"))
 }
 
-/// As [`command`], with any executable for an engine.
+/// As [`command`], with any executable for an engine. The configuration is [`CONFIG`] in the folder, empty unless the
+/// test wrote one before: what the machine's `/etc` says is of no account.
 pub fn command_with_engine(folder: &Path, engine: &Path) -> Command {
+    let config = folder.join(CONFIG);
+    if std::fs::symlink_metadata(&config).is_err() {
+        std::fs::write(&config, "").expect("the folder is ours");
+    }
     let mut command = Command::new(built("vkmpsd"));
     command
+        .arg("--config")
+        .arg(config)
         .arg("--engine")
         .arg(engine)
         .arg("--cache-dir")
@@ -255,5 +262,7 @@ fn lavapipe() -> Option<PathBuf> {
     })
 }
 
+/// Name of the configuration in its folder.
+pub const CONFIG: &str = "vkmpsd.toml";
 /// Name of the socket in its folder.
 pub const SOCKET: &str = "vkmps.sock";

@@ -1,141 +1,315 @@
-//! The command line, and what follows from it.
+//! What the administrator decides: the command line over the files over the defaults.
+//!
+//! [`Config`] is plain data. `systemd/vkmpsd.toml` documents every key of it; its defaults and this file's are the same.
 
-use clap::{Parser, ValueEnum};
-use std::path::{Path, PathBuf};
-use vkmps_broker::{Instrumentation, SchedulingMode};
+mod files;
+mod options;
+#[cfg(test)]
+mod shipped;
+mod value;
 
-/// Multi-process service for Vulkan compute: many processes share one device, and their work runs concurrently.
-#[derive(Debug, Parser)]
-#[command(name = "vkmpsd", version)]
-pub(crate) struct Options {
-    /// Socket to listen on; sockets passed by systemd come first
-    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub(crate) socket: PathBuf,
-    /// Vulkan device to use [default: the best discrete, integrated, then CPU device]
-    #[arg(short, long, value_name = "IDX")]
-    pub(crate) device: Option<u32>,
-    /// How clients share the device's time [default: exclusive-throughput]
-    #[arg(short = 'M', long, value_name = "MODE")]
-    pub(crate) scheduling_mode: Option<Mode>,
-    /// Loop iterations of one slice of a shader [default: 100000]
-    #[arg(short = 'q', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) loop_slice_quota: Option<u64>,
-    /// Choose yield points in shaders by submodular selection
-    #[arg(long)]
+pub(crate) use files::load;
+pub(crate) use options::{DEFAULT_SOCKET, Options};
+pub(crate) use value::{Bus, Count, DeviceIndex, Time, TimeOrNever};
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use value::MAX_LOOP_SLICE;
+use vkmps_broker::Instrumentation;
+use vkmps_bus::LogLevel;
+use vkmps_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_PER_UID};
+use vkmps_protocol::message::Priority;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "tables"
+)]
+pub(crate) struct Config {
+    /// The device.
+    pub(crate) device: Device,
+    /// The daemon.
+    pub(crate) service: Service,
+    /// The log.
+    pub(crate) log: Log,
+    /// What clients may have.
+    pub(crate) clients: Clients,
+    /// How the device's time is shared. No effect yet.
+    pub(crate) scheduling: Scheduling,
+    /// How strict the daemon is about its own confinement.
+    pub(crate) sandbox: Sandbox,
+}
+
+/// The device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(crate) struct Device {
+    /// Which.
+    pub(crate) index: DeviceIndex,
+    /// Hardware queues to use at most.
+    pub(crate) queues: Count<1, 64>,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self {
+            index: DeviceIndex::Auto,
+            queues: Count::known(16),
+        }
+    }
+}
+
+/// The daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(crate) struct Service {
+    /// Leaves after so long without a client, if systemd holds its socket.
+    pub(crate) idle_exit: TimeOrNever<1000, DAY>,
+    /// An engine that is silent for so long hangs.
+    pub(crate) engine_timeout: Time<1000, HOUR>,
+    /// How long work in flight may take when the daemon is asked to stop.
+    pub(crate) drain_timeout: Time<0, HOUR>,
+    /// Where administrators reach the daemon.
+    pub(crate) bus: Bus,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            idle_exit: TimeOrNever::known(300_000),
+            engine_timeout: Time::known(10_000),
+            drain_timeout: Time::known(5000),
+            bus: Bus::Auto,
+        }
+    }
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(crate) struct Log {
+    /// How much is logged.
+    #[serde(deserialize_with = "value::level")]
+    pub(crate) level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+        }
+    }
+}
+
+/// What clients may have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(crate) struct Clients {
+    /// Sessions of all users together.
+    pub(crate) max_sessions: Count<1, { MAX_SESSIONS as u64 }>,
+    /// Sessions of one user other than root.
+    pub(crate) max_sessions_per_uid: Count<1, { MAX_SESSIONS as u64 }>,
+    /// Highest priority of users other than root.
+    #[serde(deserialize_with = "value::priority")]
+    pub(crate) max_priority: Priority,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            max_sessions: Count::known(MAX_SESSIONS as u64),
+            max_sessions_per_uid: Count::known(MAX_SESSIONS_PER_UID as u64),
+            max_priority: Priority::High,
+        }
+    }
+}
+
+/// How the device's time is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(crate) struct Scheduling {
+    /// By which rule.
+    pub(crate) mode: SchedulingMode,
+    /// Loop iterations of one slice of a shader.
+    pub(crate) loop_slice_quota: Count<1, MAX_LOOP_SLICE>,
+    /// Whether yield points are chosen by submodular selection.
     pub(crate) instrument_submodular: bool,
-    /// Log to standard error, not only warnings (VKMPS_LOG=debug for more)
-    #[arg(short, long)]
-    pub(crate) log: bool,
-    /// Log to a file
-    #[arg(short = 'L', long, value_name = "PATH")]
-    pub(crate) log_path: Option<PathBuf>,
-    /// Executable that runs the driver [default: vkmps-engine beside vkmpsd, else in /usr/libexec/vkmps]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// Shader caches of the driver [default: $CACHE_DIRECTORY, $XDG_CACHE_HOME/vkmps or ~/.cache/vkmps]
-    #[arg(long, value_name = "PATH")]
-    cache_dir: Option<PathBuf>,
+}
+
+impl Default for Scheduling {
+    fn default() -> Self {
+        Self {
+            mode: SchedulingMode::ExclusiveThroughput,
+            loop_slice_quota: Count::known(100_000),
+            instrument_submodular: false,
+        }
+    }
 }
 
 /// How clients share the device's time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SchedulingMode {
     /// Long slices, most throughput
     ExclusiveThroughput,
     /// Short slices by backlog and priority
     CooperativeFairshare,
 }
 
-impl Options {
-    /// What the broker needs of them.
+/// How strict the daemon is about its own confinement.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(crate) struct Sandbox {
+    /// Checks whose failure is only a warning.
+    pub(crate) warn_only: Vec<SandboxCheck>,
+}
+
+/// What is checked of every thread before the daemon serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SandboxCheck {
+    /// It has none.
+    Capabilities,
+    /// It can get none.
+    NoNewPrivileges,
+    /// Its system calls are filtered.
+    Seccomp,
+    /// Its files are those it needs.
+    Landlock,
+}
+
+impl Config {
+    /// The command line has the last word.
+    pub(super) fn override_by(&mut self, options: &Options) {
+        if let Some(index) = options.device {
+            self.device.index = DeviceIndex::Number(index);
+        }
+        if let Some(mode) = options.scheduling_mode {
+            self.scheduling.mode = mode;
+        }
+        if let Some(quota) = options.loop_slice_quota.and_then(Count::new) {
+            self.scheduling.loop_slice_quota = quota;
+        }
+        self.scheduling.instrument_submodular |= options.instrument_submodular;
+        if let Some(bus) = &options.bus {
+            self.service.bus = bus.clone();
+        }
+    }
+
+    /// What the broker needs of it.
     pub(crate) fn broker(&self) -> vkmps_broker::Config {
         vkmps_broker::Config {
             arena_bytes: ARENA_BYTES,
-            scheduling: match self.scheduling_mode {
-                None | Some(Mode::ExclusiveThroughput) => SchedulingMode::ExclusiveThroughput,
-                Some(Mode::CooperativeFairshare) => SchedulingMode::CooperativeFairshare,
+            scheduling: match self.scheduling.mode {
+                SchedulingMode::ExclusiveThroughput => {
+                    vkmps_broker::SchedulingMode::ExclusiveThroughput
+                }
+                SchedulingMode::CooperativeFairshare => {
+                    vkmps_broker::SchedulingMode::CooperativeFairshare
+                }
             },
-            loop_slice_quota: self.loop_slice_quota.unwrap_or(100_000),
-            instrumentation: match self.instrument_submodular {
+            loop_slice_quota: self.scheduling.loop_slice_quota.number(),
+            instrumentation: match self.scheduling.instrument_submodular {
                 false => Instrumentation::EveryLoop,
                 true => Instrumentation::Submodular,
             },
         }
     }
 
-    /// Options that were given and do nothing yet.
-    pub(crate) fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+    /// What engines and compilers are told on their command line.
+    pub(crate) fn engine_arguments(&self) -> Vec<String> {
+        let device = match self.device.index {
+            DeviceIndex::Auto => Vec::new(),
+            DeviceIndex::Number(index) => vec!["--device".to_owned(), index.to_string()],
+        };
+        let queues = [
+            "--queues".to_owned(),
+            self.device.queues.number().to_string(),
+        ];
+        device.into_iter().chain(queues).collect()
+    }
+
+    /// Options and keys that were changed and do nothing yet.
+    pub(crate) fn without_effect(&self, options: &Options) -> impl Iterator<Item = &'static str> {
+        let (ours, default) = (&self.scheduling, Scheduling::default());
         [
-            (self.scheduling_mode.is_some(), "--scheduling-mode"),
-            (self.loop_slice_quota.is_some(), "--loop-slice-quota"),
-            (self.instrument_submodular, "--instrument-submodular"),
+            (
+                options.scheduling_mode.is_some(),
+                "--scheduling-mode",
+                ours.mode != default.mode,
+                "scheduling.mode",
+            ),
+            (
+                options.loop_slice_quota.is_some(),
+                "--loop-slice-quota",
+                ours.loop_slice_quota != default.loop_slice_quota,
+                "scheduling.loop-slice-quota",
+            ),
+            (
+                options.instrument_submodular,
+                "--instrument-submodular",
+                ours.instrument_submodular,
+                "scheduling.instrument-submodular",
+            ),
         ]
         .into_iter()
-        .filter_map(|(given, name)| given.then_some(name))
+        .filter_map(|(given, option, changed, key)| match given {
+            true => Some(option),
+            false => changed.then_some(key),
+        })
     }
 
-    /// The executable of engines and compilers.
-    pub(crate) fn engine(&self) -> PathBuf {
-        let beside = || Some(std::env::current_exe().ok()?.parent()?.join("vkmps-engine"));
-        self.engine
-            .clone()
-            .or_else(|| beside().filter(|path| path.exists()))
-            .unwrap_or_else(|| Path::new("/usr/libexec/vkmps/vkmps-engine").to_owned())
-    }
-
-    /// Where drivers cache what they compiled.
-    pub(crate) fn cache_dir(&self) -> PathBuf {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        // systemd separates several directories by colons; the first is ours.
-        let of_unit = |value: std::ffi::OsString| {
-            value.to_string_lossy().split(':').next().map(PathBuf::from)
-        };
-        self.cache_dir
-            .clone()
-            .or_else(|| variable("CACHE_DIRECTORY").and_then(of_unit))
-            .or_else(|| variable("XDG_CACHE_HOME").map(|path| PathBuf::from(path).join("vkmps")))
-            .or_else(|| variable("HOME").map(|path| PathBuf::from(path).join(".cache/vkmps")))
-            .unwrap_or_else(|| Path::new("/var/cache/vkmps").to_owned())
+    /// Keys that differ in `new` and that a running daemon cannot change.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the main loop will reload"))]
+    pub(crate) fn changes_needing_restart(&self, new: &Self) -> Vec<&'static str> {
+        [
+            (self.device.index != new.device.index, "device.index"),
+            (self.device.queues != new.device.queues, "device.queues"),
+            (self.service.bus != new.service.bus, "service.bus"),
+            (self.sandbox != new.sandbox, "sandbox.warn-only"),
+        ]
+        .into_iter()
+        .filter_map(|(differs, key)| differs.then_some(key))
+        .collect()
     }
 }
 
-/// Socket of the system's daemon; its directory is created when missing.
-pub(crate) const DEFAULT_SOCKET: &str = "/run/vkmps/vkmps.sock";
 /// A session's shared memory: more than any host has, and sparse.
 const ARENA_BYTES: u64 = 1 << 40;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_options_are_those_of_the_manual() {
-        Options::command().debug_assert();
-        let given = [
-            "vkmpsd",
-            "-s",
-            "/x",
-            "-d",
-            "1",
-            "-M",
-            "cooperative-fairshare",
-            "-q",
-            "5",
-            "-l",
-        ];
-        let options =
-            Options::parse_from(
-                given
-                    .into_iter()
-                    .chain(["--instrument-submodular", "-L", "/y"]),
-            );
-        assert_eq!(
-            options.broker().scheduling,
-            SchedulingMode::CooperativeFairshare
-        );
-        assert_eq!(options.broker().loop_slice_quota, 5);
-        assert_eq!(options.without_effect().count(), 3);
-        assert_eq!(Options::parse_from(["vkmpsd"]).without_effect().count(), 0);
-    }
-}
+/// In milliseconds.
+const HOUR: u64 = 3_600_000;
+/// In milliseconds.
+const DAY: u64 = 24 * HOUR;

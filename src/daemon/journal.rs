@@ -1,6 +1,6 @@
 //! The log: where it goes, and what a line of each kind of event has.
 
-use crate::config::Options;
+use crate::config::{Config, Options};
 use crate::startup::RunError;
 use std::sync::Arc;
 use tracing::{error, info, warn};
@@ -9,16 +9,18 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use vkmps_broker::{Cause, Client, Event};
+use vkmps_bus::LogLevel;
 use vkmps_protocol::handle::ProgramHash;
 
 /// Opens the log. Without options warnings go to standard error; with a file, they go there.
-pub(crate) fn start(options: &Options) -> Result<(), RunError> {
+pub(crate) fn start(options: &Options, config: &Config) -> Result<(), RunError> {
     let level = if options.log || options.log_path.is_some() {
-        "info"
+        config.log.level
     } else {
-        "warn"
+        config.log.level.min(LogLevel::Warn)
     };
-    let filter = EnvFilter::try_from_env("VKMPS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter =
+        EnvFilter::try_from_env("VKMPS_LOG").unwrap_or_else(|_| EnvFilter::new(level.name()));
     let to_stderr = options.log || options.log_path.is_none();
     let stderr = to_stderr.then(|| {
         layer()

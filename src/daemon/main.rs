@@ -6,6 +6,7 @@ mod compilers;
 mod config;
 #[expect(dead_code, reason = "the D-Bus side and the main loop meet here")]
 mod control;
+mod exit;
 mod foreign;
 mod happening;
 mod journal;
@@ -21,21 +22,27 @@ mod supervisor;
 mod watched;
 
 use clap::Parser;
+use exit::Exit;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let options = config::Options::parse();
-    match startup::run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
+    let config = match config::load(&options) {
+        Ok(_) if options.check_config => {
+            println!("ok");
+            return Exit::Success.into();
         }
+        Ok(config) => config,
+        Err(error) => return report(&error, Exit::Config),
+    };
+    match startup::run(&options, &config) {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => report(&error, Exit::Failure),
     }
 }
 
 /// One line with all causes.
-fn report(error: &dyn std::error::Error) {
+fn report(error: &dyn std::error::Error, exit: Exit) -> ExitCode {
     let mut line = format!("vkmpsd: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -43,4 +50,5 @@ fn report(error: &dyn std::error::Error) {
         source = cause.source();
     }
     eprintln!("{line}");
+    exit.into()
 }

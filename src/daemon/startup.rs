@@ -2,7 +2,7 @@
 
 use crate::client_link;
 use crate::compilers::Compilers;
-use crate::config::Options;
+use crate::config::{Config, Options};
 use crate::happening::{Happening, Happenings};
 use crate::journal;
 use crate::ledger::Ledger;
@@ -65,12 +65,12 @@ struct Commands {
 }
 
 /// Config, log, spawner, sockets, engine, READY, loop, STOPPING.
-pub(crate) fn run(options: &Options) -> Result<(), RunError> {
-    let commands = commands(options)?;
+pub(crate) fn run(options: &Options, config: &Config) -> Result<(), RunError> {
+    let commands = commands(options, config)?;
     raise_descriptor_limit();
-    journal::start(options)?;
-    for option in options.without_effect() {
-        tracing::warn!(option, "has no effect yet");
+    journal::start(options, config)?;
+    for setting in config.without_effect(options) {
+        tracing::warn!(setting, "has no effect yet");
     }
     let spawner = Spawner::fork()?;
     let listeners = sockets::listen(&options.socket)?;
@@ -79,11 +79,11 @@ pub(crate) fn run(options: &Options) -> Result<(), RunError> {
         .build();
     runtime
         .map_err(RunError::Runtime)?
-        .block_on(serve(options, commands, spawner, listeners))
+        .block_on(serve(config, commands, spawner, listeners))
 }
 
 async fn serve(
-    options: &Options,
+    config: &Config,
     commands: Commands,
     spawner: Spawner,
     listeners: Listeners,
@@ -99,7 +99,7 @@ async fn serve(
     for socket in listeners.sockets {
         tokio::spawn(client_link::accept(socket, happenings.clone()));
     }
-    let config = options.broker();
+    let config = config.broker();
     let launcher = Launcher::new(spawner, happenings.clone());
     let compilers = Compilers::new(commands.compiler);
     let supervisor = Supervisor::new(launcher, commands.engine, compilers, Ledger::new()?);
@@ -114,7 +114,7 @@ async fn serve(
 }
 
 /// How engines and compilers are started; makes the directory of their caches.
-fn commands(options: &Options) -> Result<Commands, RunError> {
+fn commands(options: &Options, config: &Config) -> Result<Commands, RunError> {
     let cache = options.cache_dir();
     let made = std::fs::DirBuilder::new()
         .recursive(true)
@@ -128,12 +128,7 @@ fn commands(options: &Options) -> Result<Commands, RunError> {
         program: options.engine(),
         arguments: [role.to_owned()]
             .into_iter()
-            .chain(
-                options
-                    .device
-                    .iter()
-                    .flat_map(|device| ["--device".to_owned(), device.to_string()]),
-            )
+            .chain(config.engine_arguments())
             .collect(),
         environment: environment(&cache),
     };

@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod configuration;
 mod signals;
 mod sockets;

@@ -1,0 +1,84 @@
+//! Checks of the file that is installed as `/etc/vkmps/vkmpsd.toml`.
+
+use super::{Config, SandboxCheck};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+#[test]
+fn the_shipped_file_is_the_defaults() {
+    let shipped: Config = toml::from_str(SHIPPED).unwrap();
+    assert_eq!(shipped, Config::default());
+}
+
+#[test]
+fn the_shipped_file_has_every_key_and_no_other() {
+    let table: toml::Table = toml::from_str(SHIPPED).unwrap();
+    let shipped = table.iter().flat_map(|(name, keys)| {
+        let keys = keys.as_table().unwrap().keys();
+        keys.map(move |key| format!("{name}.{key}"))
+    });
+    assert_eq!(shipped.collect::<BTreeSet<_>>(), keys());
+}
+
+#[test]
+fn every_key_of_the_shipped_file_is_documented_with_when_it_applies() {
+    let mut comment = String::new();
+    let mut table_comment = String::new();
+    for line in SHIPPED.lines() {
+        match line.strip_prefix("# ") {
+            Some(text) => comment.push_str(text),
+            None if line.contains(" = ") => {
+                if table_comment.is_empty() {
+                    table_comment.clone_from(&comment);
+                }
+                let applies = |text: &str| text.contains("(live") || text.contains("(restart)");
+                assert!(!comment.is_empty(), "{line}");
+                assert!(applies(&comment) || applies(&table_comment), "{line}");
+                comment.clear();
+            }
+            None => {
+                comment.clear();
+                table_comment.clear();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_check_can_be_a_warning() {
+    let all = r#"warn-only = ["capabilities", "no-new-privileges", "seccomp", "landlock"]"#;
+    let config: Config = toml::from_str(&format!("[sandbox]\n{all}")).unwrap();
+    let checks = [
+        SandboxCheck::Capabilities,
+        SandboxCheck::NoNewPrivileges,
+        SandboxCheck::Seccomp,
+        SandboxCheck::Landlock,
+    ];
+    assert_eq!(config.sandbox.warn_only, checks);
+}
+
+/// Every key that a file may have, as the parser names them when one is wrong.
+fn keys() -> BTreeSet<String> {
+    let allowed = |text: &str| -> Vec<String> {
+        let table: toml::Table = toml::from_str(text).unwrap();
+        let error = Config::deserialize(table).unwrap_err();
+        let (_, names) = error
+            .message()
+            .split_once("expected")
+            .expect("a list of names");
+        names
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
+    let tables = allowed("nonsense = 1");
+    let keys = tables.iter().flat_map(|table| {
+        let keys = allowed(&format!("{table}.nonsense = 1")).into_iter();
+        keys.map(move |key| format!("{table}.{key}"))
+    });
+    keys.collect()
+}
+
+const SHIPPED: &str = include_str!("../../../systemd/vkmpsd.toml");
