@@ -4,4 +4,5 @@
 mod artifacts;
 mod crates;
 mod sources;
+mod units;
 mod vectors;
