@@ -31,6 +31,8 @@ pub(crate) fn build(profile: Profile) -> io::Result<bool> {
                 "vkmps-bench",
                 "--package",
                 "vkmps-capi",
+                "--package",
+                "vkmps-ctl",
             ],
             &["--release"],
         ),

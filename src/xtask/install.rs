@@ -29,6 +29,8 @@ pub(crate) fn install(prefix: &str) -> io::Result<bool> {
     copy(&built.join("vkmpsd"), "libexec/vkmps/vkmpsd")?;
     copy(&built.join("vkmps-engine"), "libexec/vkmps/vkmps-engine")?;
     link("../libexec/vkmps/vkmpsd", "bin/vkmpsd")?;
+    copy(&built.join("vkmpsctl"), "bin/vkmpsctl")?;
+    copy(&built.join("vkmps-control"), "bin/vkmps-control")?;
     copy(&built.join("libvkmps_c.so"), "lib/libvkmps.so.1")?;
     link("libvkmps.so.1", "lib/libvkmps.so")?;
     copy(

@@ -1,0 +1,81 @@
+//! The command line of `vkmpsctl`.
+
+use crate::service::Bus;
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use vkmps_bus::{LogLevel, Priority};
+
+/// Looks at vkmpsd, the multi-process service for Vulkan compute, and tells it what to do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vkmpsctl",
+    version,
+    after_help = "vkmpsctl(1) documents JSON keys and exit statuses."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) bus: Bus,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show how the service and its device are
+    Status,
+    /// List the clients
+    List,
+    /// Show one client
+    Show {
+        /// Its id, as list shows it
+        client: u64,
+    },
+    /// Change the priority of a client's work
+    SetPriority {
+        /// Its id, as list shows it
+        client: u64,
+        /// low, medium, high or realtime
+        priority: Priority,
+    },
+    /// End clients' sessions
+    Terminate {
+        /// Their ids, as list shows them
+        #[arg(required = true, value_name = "CLIENT")]
+        clients: Vec<u64>,
+    },
+    /// Refuse new clients; those that are connected go on
+    Drain {
+        /// Return when the last client has left
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Accept clients again
+    Resume,
+    /// Make the service read its configuration again
+    Reload,
+    /// Print all counters
+    Statistics,
+    /// Print how clients share the device's time
+    Mode,
+    /// Print or set how much is logged
+    LogLevel {
+        /// error, warn, info, debug or trace
+        level: Option<LogLevel>,
+    },
+    /// Check configuration files as vkmpsd reads them
+    CheckConfig {
+        /// The main file [default: /etc/vkmps/vkmpsd.toml]
+        #[arg(long, value_name = "PATH")]
+        config: Option<PathBuf>,
+    },
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}

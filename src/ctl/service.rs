@@ -1,0 +1,152 @@
+//! vkmpsd, as it is reached over a bus.
+
+use crate::error::Error;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::time::Duration;
+use vkmps_bus::ManagerProxy;
+use zbus::fdo::{self, PropertiesProxy};
+use zbus::proxy::{CacheProperties, MethodFlags};
+use zbus::wire::DynamicDeserialize;
+use zbus::{Connection, DynamicType, OwnedVariant, connection};
+
+/// Which bus, and whether polkit may ask somebody.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Bus {
+    /// D-Bus address of the bus that vkmpsd is on [default: the system bus]
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub(crate) address: Option<String>,
+    /// Fail instead of asking for a password
+    #[arg(long, global = true)]
+    pub(crate) no_ask_password: bool,
+}
+
+/// vkmpsd behind its bus.
+#[derive(Debug)]
+pub(crate) struct Service {
+    bus: Connection,
+    manager: ManagerProxy<'static>,
+    flags: MethodFlags,
+}
+
+impl Service {
+    /// Connects to the bus; vkmpsd itself is only asked, and started if need be, by what follows.
+    pub(crate) async fn connect(options: &Bus) -> Result<Self, Error> {
+        let builder = match &options.address {
+            Some(address) => connection::Builder::address(address.as_str()),
+            None => connection::Builder::system(),
+        };
+        let connecting = builder.method_timeout(ANSWER).build();
+        let bus = connecting.await.map_err(Error::NoBus)?;
+        let manager = ManagerProxy::builder(&bus)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let flags = match options.no_ask_password {
+            true => MethodFlags::empty(),
+            false => MethodFlags::ALLOW_INTERACTIVE_AUTH,
+        };
+        Ok(Self {
+            bus,
+            manager,
+            flags,
+        })
+    }
+
+    pub(crate) fn bus(&self) -> &Connection {
+        &self.bus
+    }
+
+    pub(crate) fn manager(&self) -> &ManagerProxy<'static> {
+        &self.manager
+    }
+
+    /// Calls a method of the manager about which polkit may have to ask somebody.
+    pub(crate) async fn guarded<R>(
+        &self,
+        method: &'static str,
+        arguments: &(impl Serialize + DynamicType),
+    ) -> Result<R, Error>
+    where
+        R: for<'d> DynamicDeserialize<'d>,
+    {
+        let calling = self
+            .manager
+            .inner()
+            .call_with_flags(method, self.flags, arguments);
+        let reply = calling.await.map_err(vkmps_bus::Error::from)?;
+        Ok(reply.expect("a reply is expected of a call without NO_REPLY_EXPECTED"))
+    }
+
+    /// All properties of the manager.
+    pub(crate) async fn properties(&self) -> Result<Properties, Error> {
+        Ok(self.properties_of(vkmps_bus::MANAGER, MANAGER).await?)
+    }
+
+    /// All properties of the device; none while there is none.
+    pub(crate) async fn device(&self) -> Result<Option<Properties>, Error> {
+        present(self.properties_of(vkmps_bus::DEVICE, DEVICE).await)
+    }
+
+    /// All properties of a client.
+    pub(crate) async fn client(&self, id: u64) -> Result<Properties, Error> {
+        let path = vkmps_bus::client_path(id);
+        let properties = present(self.properties_of(path.as_str(), CLIENT).await)?;
+        properties.ok_or(Error::NoSuchClient(id))
+    }
+
+    async fn properties_of(
+        &self,
+        path: &str,
+        interface: &'static str,
+    ) -> Result<Properties, fdo::Error> {
+        let proxy = PropertiesProxy::builder(&self.bus)
+            .destination(vkmps_bus::SERVICE)
+            .path(path)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let name = interface.try_into().expect("it is an interface's name");
+        let values = proxy.get_all(name).await?;
+        Ok(Properties { interface, values })
+    }
+}
+
+/// What became of an object that may not be there.
+fn present(found: Result<Properties, fdo::Error>) -> Result<Option<Properties>, Error> {
+    match found {
+        Ok(properties) => Ok(Some(properties)),
+        // The second where the path is only a step to others.
+        Err(fdo::Error::UnknownObject(_) | fdo::Error::UnknownInterface(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The properties that an object has on one interface.
+#[derive(Debug)]
+pub(crate) struct Properties {
+    interface: &'static str,
+    values: HashMap<String, OwnedVariant>,
+}
+
+impl Properties {
+    /// One of them.
+    pub(crate) fn take<T: TryFrom<OwnedVariant>>(
+        &mut self,
+        property: &'static str,
+    ) -> Result<T, Error> {
+        let value = self.values.remove(property);
+        let value = value.and_then(|value| T::try_from(value).ok());
+        value.ok_or(Error::Foreign {
+            interface: self.interface,
+            property,
+        })
+    }
+}
+
+/// How long an answer may take: as long as somebody may need to find a password.
+const ANSWER: Duration = Duration::from_secs(120);
+
+const MANAGER: &str = "org.vkmps.Manager";
+const CLIENT: &str = "org.vkmps.Client";
+const DEVICE: &str = "org.vkmps.Device";

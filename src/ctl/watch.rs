@@ -1,0 +1,56 @@
+//! Waiting for the service to change, by its signals.
+
+use crate::error::Error;
+use crate::service::Service;
+use std::future::poll_fn;
+use std::pin::Pin;
+use zbus::export::futures_core::Stream;
+use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
+use zbus::proxy::{CacheProperties, OwnerChangedStream};
+
+/// The next of a stream.
+pub(crate) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// Changes of the manager's properties, and of who owns its name.
+pub(crate) struct Watch {
+    properties: PropertiesChangedStream,
+    owner: OwnerChangedStream<'static>,
+}
+
+impl Watch {
+    /// Nothing that happens after this is missed.
+    pub(crate) async fn new(service: &Service) -> Result<Self, Error> {
+        let proxy = PropertiesProxy::builder(service.bus())
+            .destination(vkmps_bus::SERVICE)
+            .path(vkmps_bus::MANAGER)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        Ok(Self {
+            properties: proxy.receive_properties_changed().await?,
+            owner: service.manager().inner().receive_owner_changed().await?,
+        })
+    }
+
+    /// Waits until no client is left.
+    pub(crate) async fn drained(&mut self, service: &Service) -> Result<(), Error> {
+        loop {
+            match service.manager().state().await?.as_str() {
+                "draining" => self.change().await?,
+                "serving" | "starting" => return Err(Error::Resumed),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until a property changes.
+    pub(crate) async fn change(&mut self) -> Result<(), Error> {
+        tokio::select! {
+            Some(_) = next(&mut self.properties) => Ok(()),
+            Some(None) = next(&mut self.owner) => Err(Error::Gone),
+            else => Err(Error::Gone),
+        }
+    }
+}
