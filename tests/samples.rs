@@ -214,7 +214,6 @@ fn to_engine(samples: &mut Vec<Sample>) {
     let pipeline = ToEngine::AddPipeline {
         hash,
         entry: "main".into(),
-        specialization: constants(),
         interface: interface(),
     };
     add("to_engine_add_pipeline", &pipeline);
@@ -235,6 +234,11 @@ fn to_engine(samples: &mut Vec<Sample>) {
         &ToEngine::RemoveProgram { session, program },
     );
     add("to_engine_stop", &ToEngine::Stop);
+    let priority = Priority::High;
+    let set_priority = ToEngine::SetPriority { session, priority };
+    add("to_engine_set_priority", &set_priority);
+    let nonce = 0x0102_0304_0506_0708;
+    add("to_engine_ping", &ToEngine::Ping { nonce });
 }
 
 fn from_engine(samples: &mut Vec<Sample>) {
@@ -249,6 +253,7 @@ fn from_engine(samples: &mut Vec<Sample>) {
         &FromEngine::Ready {
             device: device(),
             extensions,
+            warnings: vec!["capabilities".to_owned()],
         },
     );
     add(
@@ -301,6 +306,8 @@ fn from_engine(samples: &mut Vec<Sample>) {
         "from_engine_device_lost",
         &FromEngine::DeviceLost { text: text() },
     );
+    let nonce = 0x0102_0304_0506_0708;
+    add("from_engine_pong", &FromEngine::Pong { nonce });
 }
 
 fn compiler(samples: &mut Vec<Sample>) {

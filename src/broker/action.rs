@@ -1,10 +1,12 @@
 //! What goes into the broker and what comes out.
 
+use crate::Config;
+use crate::admission::Admission;
 use crate::event::Event;
 use crate::programs::Source;
 use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
-use vkmps_protocol::message::{ClientMessage, DaemonMessage};
+use vkmps_protocol::message::{ClientMessage, DaemonMessage, Priority};
 use vkmps_protocol::program::Interface;
 use vkmps_protocol::{DecodeError, ErrorCode};
 
@@ -120,10 +122,28 @@ pub enum Input {
     },
     /// [`crate::Broker::next_deadline`] has come.
     Tick,
-    /// The daemon is asked to stop.
-    Drain,
-    /// The time for draining is over.
-    DrainDeadline,
+    /// An administrator gives a session another priority; policy is the caller's. For a session that is not open (any
+    /// more) nothing happens.
+    SetPriority {
+        /// Whose.
+        session: SessionId,
+        /// From now on.
+        priority: Priority,
+    },
+    /// An administrator ends a session. For one that is not open (any more) nothing happens.
+    Terminate {
+        /// Which.
+        session: SessionId,
+    },
+    /// An administrator shuts newcomers out or lets them in again.
+    SetAdmission(Admission),
+    /// The configuration was read again. Limits apply to newcomers, a lower maximum of priorities to all; the size of
+    /// arenas stays.
+    Configure(Config),
+    /// The daemon is asked to leave: work in flight ends, then [`Action::Exit`] follows.
+    Stop,
+    /// The time for [`Input::Stop`] is over.
+    StopDeadline,
 }
 
 /// How a compilation failed.
@@ -223,6 +243,6 @@ pub enum Action {
     ToEngine(ToEngine),
     /// Write a line to the log.
     Log(Event),
-    /// Everything is drained: leave.
+    /// What was in flight has ended, or had its time: leave.
     Exit,
 }

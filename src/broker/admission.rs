@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::event::{Cause, Event};
 use crate::memory::Memory;
 use crate::session::{Connection, ConnectionStage, Phase, Session};
-use crate::{Action, Broker, ConnectionId, Drain, Peer, Resource};
+use crate::{Action, Broker, Config, ConnectionId, Leaving, Peer, Resource};
 use std::time::Duration;
 use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{SessionId, Table};
@@ -12,10 +12,21 @@ use vkmps_protocol::limits::{MAX_NAME_BYTES, MAX_SESSIONS, MAX_SESSIONS_PER_UID}
 use vkmps_protocol::message::{DaemonMessage, Hello, Priority};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR};
 
+/// Whether newcomers get sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Admission {
+    /// Within the limits.
+    #[default]
+    Open,
+    /// An administrator drains the service: newcomers are refused, sessions go on as if nothing were.
+    Closed,
+}
+
 impl Broker {
     pub(crate) fn connection_opened(&mut self, conn: ConnectionId, peer: Peer, now: Duration) {
-        let full = self.places(|_| true) >= MAX_SESSIONS + SPARE_CONNECTIONS
-            || self.uid_places(peer.uid) >= uid_limit(peer.uid).saturating_add(SPARE_CONNECTIONS);
+        let most_of_uid = self.config.sessions_of(peer.uid);
+        let full = self.connections() >= self.config.sessions() + SPARE_CONNECTIONS
+            || self.uid_places(peer.uid) >= most_of_uid.saturating_add(SPARE_CONNECTIONS);
         let stage = ConnectionStage::AwaitingHello {
             deadline: now + HELLO_TIMEOUT,
         };
@@ -48,23 +59,25 @@ impl Broker {
         }
         connection.stage = ConnectionStage::WaitingForEngine {
             name: hello.name.clone(),
-            priority: granted(hello.priority, peer.uid),
+            priority: hello.priority,
         };
-        if self.drain != Drain::No {
+        if self.leaving != Leaving::No {
             let code = ErrorCode::Draining;
             return self.refuse(conn, code, code.to_string());
         }
+        if self.admission == Admission::Closed {
+            return self.refuse(conn, ErrorCode::Draining, DRAINED.to_owned());
+        }
         // This connection counts itself.
         let greeted = self.places(|stage| !matches!(stage, ConnectionStage::AwaitingHello { .. }));
-        if greeted > MAX_SESSIONS {
-            let text = format!("all {MAX_SESSIONS} sessions are taken");
+        let most = self.config.sessions();
+        if greeted > most {
+            let text = format!("all {most} sessions are taken");
             return self.refuse(conn, ErrorCode::DaemonFull, text);
         }
-        if self.uid_places(peer.uid) > uid_limit(peer.uid) {
-            let text = format!(
-                "all {MAX_SESSIONS_PER_UID} sessions of user {} are taken",
-                peer.uid
-            );
+        let most = self.config.sessions_of(peer.uid);
+        if self.uid_places(peer.uid) > most {
+            let text = format!("all {most} sessions of user {} are taken", peer.uid);
             return self.refuse(conn, ErrorCode::DaemonFull, text);
         }
         match &self.engine {
@@ -94,7 +107,7 @@ impl Broker {
         let session = Session {
             peer: connection.peer,
             name: std::mem::take(name),
-            priority: *priority,
+            priority: self.config.granted(*priority, connection.peer.uid),
             slot,
             phase: Phase::Creating { conn },
             memory: Memory::new(self.config.arena_bytes),
@@ -170,28 +183,28 @@ impl Broker {
         }
     }
 
-    pub(crate) fn start_draining(&mut self) {
-        if self.drain != Drain::No {
+    pub(crate) fn start_stopping(&mut self) {
+        if self.leaving != Leaving::No {
             return;
         }
-        self.drain = Drain::Draining;
-        self.log(Event::Draining {
-            sessions: self.sessions.len(),
+        self.leaving = Leaving::Stopping;
+        self.log(Event::Stopping {
+            sessions: self.sessions().count(),
         });
         self.refuse_waiting(ErrorCode::Draining, &ErrorCode::Draining.to_string());
         if self.engine.is_ready() {
             self.push(Action::ToEngine(ToEngine::Stop));
         } else {
-            self.finish_draining();
+            self.finish_stopping();
         }
     }
 
     /// The engine has finished, or had its time.
-    pub(crate) fn finish_draining(&mut self) {
-        if self.drain != Drain::Draining {
+    pub(crate) fn finish_stopping(&mut self) {
+        if self.leaving != Leaving::Stopping {
             return;
         }
-        self.drain = Drain::Done;
+        self.leaving = Leaving::Done;
         self.engine = Engine::Starting;
         self.end_all_sessions(ErrorCode::Draining);
         self.push(Action::Exit);
@@ -219,7 +232,7 @@ impl Broker {
     pub(crate) fn end_all_sessions(&mut self, code: ErrorCode) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
-            self.end_session(id, code, code.to_string());
+            self.end_session(id, Cause::Ended(code), code, code.to_string());
             self.session_removed(id);
         }
     }
@@ -255,12 +268,7 @@ impl Broker {
             .values()
             .filter(|c| counts(&c.stage))
             .count();
-        let closing = self
-            .sessions
-            .values()
-            .filter(|s| s.phase == Phase::Closing)
-            .count();
-        connections + closing
+        connections + self.closing()
     }
 
     /// The same of one user, in all stages.
@@ -275,26 +283,37 @@ impl Broker {
     }
 }
 
-/// Until there is policy for it, REALTIME is root's.
-fn granted(asked: Priority, uid: u32) -> Priority {
-    if uid == 0 {
-        asked
-    } else {
-        asked.min(Priority::High)
+impl Config {
+    /// The priority that a client of a user gets when it asks for one.
+    pub(crate) fn granted(&self, asked: Priority, uid: u32) -> Priority {
+        match uid {
+            ROOT => asked,
+            _ => asked.min(self.max_priority),
+        }
+    }
+
+    /// Sessions at one time.
+    pub(crate) fn sessions(&self) -> usize {
+        self.max_sessions.min(MAX_SESSIONS)
+    }
+
+    /// Sessions of one user at one time.
+    pub(crate) fn sessions_of(&self, uid: u32) -> usize {
+        match uid {
+            ROOT => usize::MAX,
+            _ => self.max_sessions_per_uid.min(MAX_SESSIONS_PER_UID),
+        }
     }
 }
 
-fn uid_limit(uid: u32) -> usize {
-    if uid == 0 {
-        usize::MAX
-    } else {
-        MAX_SESSIONS_PER_UID
-    }
-}
+/// Neither priorities nor its number of sessions are limited for it: it is who repairs a daemon that others have filled.
+const ROOT: u32 = 0;
 
 /// A connection that says nothing is closed after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections beyond [`MAX_SESSIONS`] that may wait for their refusal.
+/// What newcomers are told while admission is closed.
+pub(crate) const DRAINED: &str = "the service is drained; `vkmpsctl resume` opens it again";
+/// Connections beyond the limits that may wait for their refusal.
 const SPARE_CONNECTIONS: usize = 64;
 /// Feature bits of the protocol that this daemon knows.
 const FEATURES: u64 = 0;

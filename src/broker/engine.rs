@@ -1,8 +1,8 @@
 //! The engine's side: what it says, and what its death means.
 
-use crate::event::Event;
+use crate::event::{Cause, Event};
 use crate::memory::{Budget, Pool};
-use crate::{Action, Broker, Drain};
+use crate::{Action, Broker, Leaving};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
@@ -16,7 +16,12 @@ pub(crate) enum Engine {
     /// It could not be started; clients are refused until one can.
     Failed { text: String },
     /// It serves.
-    Ready { device: DeviceDescription },
+    Ready {
+        device: DeviceDescription,
+        extensions: Vec<String>,
+        /// Checks of its sandbox that failed and are only warned of.
+        warnings: Vec<String>,
+    },
 }
 
 impl Engine {
@@ -46,8 +51,12 @@ impl Engine {
 impl Broker {
     pub(crate) fn engine_message(&mut self, message: FromEngine) {
         match message {
-            FromEngine::Ready { device, extensions } => {
-                self.engine_ready(device, extensions);
+            FromEngine::Ready {
+                device,
+                extensions,
+                warnings,
+            } => {
+                self.engine_ready(device, extensions, warnings);
             }
             FromEngine::StartFailed { text } => self.engine_not_started(text),
             FromEngine::SessionRemoved { session } => self.session_removed(session),
@@ -87,13 +96,18 @@ impl Broker {
                 }
             }
             FromEngine::DeviceLost { text } => self.log(Event::DeviceLost { text }),
-            // The link to the engine drops it.
-            FromEngine::Reserved => {}
+            // The link to the engine drops the one and takes the other.
+            FromEngine::Reserved | FromEngine::Pong { .. } => {}
         }
     }
 
-    fn engine_ready(&mut self, device: DeviceDescription, extensions: Vec<String>) {
-        if self.engine.is_ready() || self.drain != Drain::No {
+    fn engine_ready(
+        &mut self,
+        device: DeviceDescription,
+        extensions: Vec<String>,
+        warnings: Vec<String>,
+    ) {
+        if self.engine.is_ready() || self.leaving != Leaving::No {
             return;
         }
         let pool = |limit_bytes| Pool {
@@ -101,13 +115,22 @@ impl Broker {
             used_bytes: 0,
         };
         self.budget = Budget {
-            device: pool(device.device_memory_bytes),
+            device: pool(match device.unified {
+                true => 0,
+                false => device.device_memory_bytes,
+            }),
             shared: pool(device.host_memory_bytes),
         };
         self.engine = Engine::Ready {
             device: device.clone(),
+            extensions: extensions.clone(),
+            warnings: warnings.clone(),
         };
-        self.log(Event::EngineReady { device, extensions });
+        self.log(Event::EngineReady {
+            device,
+            extensions,
+            warnings,
+        });
         for hash in self.programs.dormant() {
             self.request_pipeline(hash, Vec::new());
         }
@@ -119,7 +142,7 @@ impl Broker {
     }
 
     fn engine_not_started(&mut self, text: String) {
-        if self.engine.is_ready() || self.drain != Drain::No {
+        if self.engine.is_ready() || self.leaving != Leaving::No {
             return;
         }
         let known = matches!(&self.engine, Engine::Failed { text: known } if *known == text);
@@ -131,19 +154,19 @@ impl Broker {
     }
 
     pub(crate) fn engine_gone(&mut self, reason: String, suspects: &[ProgramHash]) {
-        match (&self.engine, self.drain) {
-            (_, Drain::Draining) => return self.finish_draining(),
-            (_, Drain::Done) | (Engine::Failed { .. }, Drain::No) => return,
-            (Engine::Starting, Drain::No) => {
+        match (&self.engine, self.leaving) {
+            (_, Leaving::Stopping) => return self.finish_stopping(),
+            (_, Leaving::Done) | (Engine::Failed { .. }, Leaving::No) => return,
+            (Engine::Starting, Leaving::No) => {
                 return self
                     .engine_not_started(format!("the engine died while it started: {reason}"));
             }
-            (Engine::Ready { .. }, Drain::No) => {}
+            (Engine::Ready { .. }, Leaving::No) => {}
         }
         self.engine = Engine::Starting;
         self.log(Event::EngineDied {
             reason,
-            sessions: self.sessions.len(),
+            sessions: self.sessions().count(),
         });
         self.end_all_sessions(ErrorCode::EngineLost);
         for hash in self.programs.engine_gone(suspects) {
@@ -166,7 +189,8 @@ impl Broker {
             client,
             text: text.clone(),
         });
-        self.end_session(id, ErrorCode::Protocol, text);
+        let code = ErrorCode::Protocol;
+        self.end_session(id, Cause::Ended(code), code, text);
     }
 
     /// Forgets a program that nothing refers to.

@@ -1,5 +1,7 @@
 //! What administrators read of: one variant per line of the log.
 
+use crate::admission::Admission;
+use std::fmt;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{DeviceDescription, MemoryClass, Priority};
@@ -20,21 +22,21 @@ pub struct Client {
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A session opened.
+    /// A session opened: the client was welcomed.
     ClientConnected {
         /// Whose.
         client: Client,
         /// Granted.
         priority: Priority,
     },
-    /// A session ended.
+    /// A session that was open ended; once for each [`Event::ClientConnected`].
     ClientDisconnected {
         /// Whose.
         client: Client,
         /// Why.
         cause: Cause,
     },
-    /// A connection got no session.
+    /// A connection got no session, or none that was ever open.
     ConnectionRefused {
         /// Whose.
         client: Client,
@@ -65,6 +67,8 @@ pub enum Event {
         code: ErrorCode,
         /// In words.
         text: String,
+        /// What there was too much of.
+        limit: Option<Limit>,
     },
     /// A module will not be compiled again.
     ProgramQuarantined {
@@ -105,6 +109,8 @@ pub enum Event {
         device: DeviceDescription,
         /// Extensions in use.
         extensions: Vec<String>,
+        /// Checks of its sandbox that failed and are only warned of.
+        warnings: Vec<String>,
     },
     /// The engine found no usable device, or could not start.
     EngineNotStarted {
@@ -123,11 +129,65 @@ pub enum Event {
         /// Sessions that ended with it.
         sessions: usize,
     },
-    /// The daemon refuses newcomers and waits for work in flight.
-    Draining {
+    /// A session's priority was changed by an administrator or by the configuration.
+    PriorityChanged {
+        /// Whose.
+        client: Client,
+        /// Before.
+        from: Priority,
+        /// Now.
+        to: Priority,
+    },
+    /// An administrator shut newcomers out or let them in again.
+    AdmissionChanged {
+        /// Now.
+        admission: Admission,
         /// Sessions open.
         sessions: usize,
     },
+    /// The daemon leaves: it refuses newcomers and waits for work in flight.
+    Stopping {
+        /// Sessions open.
+        sessions: usize,
+    },
+}
+
+impl Event {
+    /// The limit that was reached, if that is what happened.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Event::ConnectionRefused {
+                code: ErrorCode::DaemonFull,
+                ..
+            } => Some(Limit::Clients),
+            Event::ProgramRefused { limit, .. } => *limit,
+            Event::AllocationRefused { code, .. } => match code {
+                ErrorCode::OutOfDeviceMemory | ErrorCode::OutOfHostMemory => Some(Limit::Memory),
+                ErrorCode::LimitReached => Some(Limit::Buffers),
+                _ => None,
+            },
+            Event::SubmitRefused {
+                code: ErrorCode::LimitReached,
+                ..
+            } => Some(Limit::Submits),
+            _ => None,
+        }
+    }
+}
+
+/// What there can be too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Memory of a class, of all sessions together.
+    Memory,
+    /// Sessions, of all users or of one.
+    Clients,
+    /// Programs of a session.
+    Programs,
+    /// Buffers of a session.
+    Buffers,
+    /// What a session's submits that are not over hold.
+    Submits,
 }
 
 /// Why a session ended.
@@ -137,6 +197,22 @@ pub enum Cause {
     HangUp,
     /// The client does not read its socket.
     Stalled,
+    /// An administrator ended it.
+    Terminated,
     /// The daemon ended it.
     Ended(ErrorCode),
 }
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::HangUp => f.write_str("the client hung up"),
+            Cause::Stalled => f.write_str("the client did not read its socket"),
+            Cause::Terminated => f.write_str(TERMINATED),
+            Cause::Ended(code) => code.fmt(f),
+        }
+    }
+}
+
+/// What a terminated client reads.
+pub(crate) const TERMINATED: &str = "terminated by an administrator";

@@ -7,12 +7,15 @@
 //! ```text
 //! connection: opened -> awaiting Hello -> (waiting for the engine) -> session -> closed
 //! session:    creating its region -> open -> closing (until the engine has let go) -> gone
+//! admission:  open <-> closed (newcomers are refused, sessions go on)
+//! daemon:     serving -> stopping (work in flight ends) -> done
 //! program:    compiling -> at the engine -> ready <-> idle -> evicted;  engine dies: dormant -> at the engine
 //! chunk:      (arena made) -> asked of the engine -> ready -> given up
 //! ```
 #![forbid(unsafe_code)]
 
 mod action;
+mod administration;
 mod admission;
 mod allocation;
 mod compile_queue;
@@ -25,11 +28,15 @@ mod registration;
 mod session;
 #[cfg(test)]
 mod trial;
+mod view;
 
 pub use action::{Action, CompileFailure, ConnectionId, Input, Peer, Resource};
+pub use admission::Admission;
 pub use compile_queue::MAX_COMPILERS;
-pub use event::{Cause, Client, Event};
+pub use event::{Cause, Client, Event, Limit};
+pub use memory::MemoryBytes;
 pub use programs::Source;
+pub use view::SessionView;
 
 use engine::Engine;
 use memory::Budget;
@@ -41,13 +48,19 @@ use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::limits::MAX_SESSIONS;
-use vkmps_protocol::message::{ClientMessage, DaemonMessage};
+use vkmps_protocol::message::{ClientMessage, DaemonMessage, MemoryClass, Priority};
 
 /// What the administrator decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// Address space of a session's shared memory; sparse, so it may exceed what the host has.
     pub arena_bytes: u64,
+    /// Highest priority that a client of a user other than root is granted.
+    pub max_priority: Priority,
+    /// Sessions at one time, up to [`MAX_SESSIONS`].
+    pub max_sessions: usize,
+    /// Sessions of one user other than root at one time, up to [`vkmps_protocol::limits::MAX_SESSIONS_PER_UID`].
+    pub max_sessions_per_uid: usize,
     /// How the device's time is shared. No effect yet: the scheduler's issue.
     pub scheduling: SchedulingMode,
     /// Loop iterations of a slice. No effect yet: the shader passes' issue.
@@ -81,7 +94,8 @@ pub enum Instrumentation {
 pub struct Broker {
     config: Config,
     engine: Engine,
-    drain: Drain,
+    admission: Admission,
+    leaving: Leaving,
     connections: BTreeMap<ConnectionId, Connection>,
     sessions: BTreeMap<SessionId, Session>,
     /// Slots of the ledger that no session has.
@@ -95,9 +109,10 @@ pub struct Broker {
 
 /// Whether the daemon is leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drain {
+enum Leaving {
     No,
-    Draining,
+    /// Work in flight is waited for.
+    Stopping,
     Done,
 }
 
@@ -107,7 +122,8 @@ impl Broker {
         Self {
             config,
             engine: Engine::Starting,
-            drain: Drain::No,
+            admission: Admission::Open,
+            leaving: Leaving::No,
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             free_slots: (0..).take(MAX_SESSIONS).collect(),
@@ -140,8 +156,12 @@ impl Broker {
             Input::Compiled { hash, interface } => self.compiled(hash, interface),
             Input::CompileFailed { hash, failure } => self.compile_failed(hash, failure),
             Input::Tick => self.refuse_silent_connections(now),
-            Input::Drain => self.start_draining(),
-            Input::DrainDeadline => self.finish_draining(),
+            Input::SetPriority { session, priority } => self.set_priority(session, priority),
+            Input::Terminate { session } => self.terminate(session),
+            Input::SetAdmission(admission) => self.set_admission(admission),
+            Input::Configure(config) => self.configure(config),
+            Input::Stop => self.start_stopping(),
+            Input::StopDeadline => self.finish_stopping(),
         }
         std::mem::take(&mut self.actions).into_iter()
     }
@@ -184,7 +204,7 @@ impl Broker {
             message,
             ClientMessage::RegisterProgram { .. } | ClientMessage::AllocateBuffer { .. }
         );
-        if makes_things && self.drain != Drain::No {
+        if makes_things && self.leaving != Leaving::No {
             return self.answer(
                 id,
                 failed(ErrorCode::Draining, ErrorCode::Draining.to_string()),
@@ -224,7 +244,10 @@ impl Broker {
 
     fn not_created(&mut self, id: SessionId, resource: Resource, text: String) {
         match resource {
-            Resource::Region => self.end_session(id, ErrorCode::System, text),
+            Resource::Region => {
+                let code = ErrorCode::System;
+                self.end_session(id, Cause::Ended(code), code, text);
+            }
             Resource::Arena => self.abandon_chunk(id, ErrorCode::OutOfHostMemory, text),
         }
     }
@@ -244,18 +267,25 @@ impl Broker {
             client,
             text: text.to_owned(),
         });
+        let code = ErrorCode::Protocol;
         match id {
-            Some(id) => self.end_session(id, ErrorCode::Protocol, text.to_owned()),
-            None => self.close_refused(conn, ErrorCode::Protocol, text.to_owned()),
+            Some(id) => self.end_session(id, Cause::Ended(code), code, text.to_owned()),
+            None => self.close_refused(conn, code, text.to_owned()),
         }
     }
 
     /// Ends a session from our side: the client is told why, in its socket and in its region.
-    fn end_session(&mut self, id: SessionId, code: ErrorCode, text: String) {
+    fn end_session(&mut self, id: SessionId, cause: Cause, code: ErrorCode, text: String) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         let Some(conn) = session.conn() else { return };
+        if let Phase::Creating { .. } = session.phase {
+            // Nobody has heard of the session: for everyone else it is a connection that got none.
+            let (client, text) = (session.client(id), text.clone());
+            self.actions
+                .push(Action::Log(Event::ConnectionRefused { client, code, text }));
+        }
         let message = if session.pending.is_some() {
             failed(code, text)
         } else {
@@ -265,7 +295,7 @@ impl Broker {
         self.push(Action::End { session: id, code });
         self.push(Action::Close { conn });
         self.connections.remove(&conn);
-        self.close_session(id, Cause::Ended(code));
+        self.close_session(id, cause);
     }
 
     /// The connection is gone or being closed: stop working for it, let the engine let go of it.
@@ -273,7 +303,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let known_to_engine = matches!(session.phase, Phase::Open { .. });
+        let was_open = matches!(session.phase, Phase::Open { .. });
         session.phase = Phase::Closing;
         let client = session.client(id);
         if let Some(Pending::Program { hash }) = session.pending.take()
@@ -281,8 +311,10 @@ impl Broker {
         {
             self.forget_program(hash);
         }
-        self.log(Event::ClientDisconnected { client, cause });
-        if known_to_engine && self.engine.is_ready() {
+        if was_open {
+            self.log(Event::ClientDisconnected { client, cause });
+        }
+        if was_open && self.engine.is_ready() {
             self.push(Action::ToEngine(ToEngine::RemoveSession { session: id }));
         } else {
             self.session_removed(id);
@@ -341,12 +373,8 @@ impl Broker {
         for (id, session) in &self.sessions {
             assert!(slots.insert(session.slot), "two owners of a slot");
             session.memory.verify_invariants();
-            device_bytes += session
-                .memory
-                .chunk_bytes(vkmps_protocol::message::MemoryClass::Device);
-            shared_bytes += session
-                .memory
-                .chunk_bytes(vkmps_protocol::message::MemoryClass::Shared);
+            device_bytes += session.memory.chunk_bytes(MemoryClass::Device);
+            shared_bytes += session.memory.chunk_bytes(MemoryClass::Shared);
             session
                 .programs
                 .iter()
@@ -369,7 +397,8 @@ impl Broker {
             match connection.stage {
                 ConnectionStage::Session(id) => assert!(self.sessions.contains_key(&id)),
                 ConnectionStage::WaitingForEngine { .. } => {
-                    assert!(matches!(self.engine, Engine::Starting) && self.drain == Drain::No);
+                    assert!(matches!(self.engine, Engine::Starting) && self.leaving == Leaving::No);
+                    assert_eq!(self.admission, Admission::Open);
                 }
                 ConnectionStage::AwaitingHello { .. } => {}
             }

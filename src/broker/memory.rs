@@ -14,10 +14,21 @@ use vkmps_protocol::message::{MemoryClass, SharedMapping};
 pub(crate) struct Memory {
     arena: Ranges,
     chunks: BTreeMap<ChunkId, Chunk>,
+    /// Bytes of all chunks.
+    bytes: MemoryBytes,
     buffers: Table<Buffer>,
     /// Whether the arena memfd exists, and whether the client has it.
     pub(crate) arena_created: bool,
     pub(crate) arena_sent: bool,
+}
+
+/// Bytes by class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryBytes {
+    /// In the device's own memory; none on a unified device.
+    pub device: u64,
+    /// In memory that clients map.
+    pub shared: u64,
 }
 
 #[derive(Debug)]
@@ -70,6 +81,7 @@ impl Memory {
         Self {
             arena: Ranges::new(arena_bytes / CHUNK_ALIGNMENT * CHUNK_ALIGNMENT),
             chunks: BTreeMap::new(),
+            bytes: MemoryBytes::default(),
             buffers: Table::default(),
             arena_created: false,
             arena_sent: false,
@@ -86,7 +98,12 @@ impl Memory {
 
     /// Bytes of all chunks of a class.
     pub(crate) fn chunk_bytes(&self, class: MemoryClass) -> u64 {
-        self.of_class(class).map(|(_, chunk)| chunk.bytes).sum()
+        self.bytes.of(class)
+    }
+
+    /// The same of both classes.
+    pub(crate) fn bytes(&self) -> MemoryBytes {
+        self.bytes
     }
 
     /// Size of the chunk that a request of `bytes` (rounded) calls for: chunks grow with what the session has, so that
@@ -105,6 +122,7 @@ impl Memory {
             MemoryClass::Device => 0,
         };
         let ranges = Ranges::new(bytes);
+        *self.bytes.of_mut(class) += bytes;
         self.chunks.insert(
             id,
             Chunk {
@@ -128,6 +146,7 @@ impl Memory {
     pub(crate) fn remove_chunk(&mut self, id: ChunkId) -> Option<Chunk> {
         let chunk = self.chunks.remove(&id)?;
         debug_assert_eq!(chunk.ranges.used(), 0);
+        *self.bytes.of_mut(chunk.class) -= chunk.bytes;
         if chunk.class == MemoryClass::Shared {
             self.arena.release(chunk.arena_offset, chunk.bytes);
         }
@@ -204,6 +223,10 @@ impl Memory {
         self.arena.verify_invariants();
         assert_eq!(self.arena.used(), self.chunk_bytes(MemoryClass::Shared));
         assert!(self.arena_created || !self.arena_sent);
+        for class in [MemoryClass::Device, MemoryClass::Shared] {
+            let bytes: u64 = self.of_class(class).map(|(_, chunk)| chunk.bytes).sum();
+            assert_eq!(self.bytes.of(class), bytes);
+        }
         for (id, chunk) in &self.chunks {
             chunk.ranges.verify_invariants();
             let of_chunk = self
@@ -227,6 +250,23 @@ impl Memory {
             .iter()
             .filter(move |(_, c)| c.class == class)
             .map(|(id, chunk)| (*id, chunk))
+    }
+}
+
+impl MemoryBytes {
+    /// Of one class.
+    pub fn of(self, class: MemoryClass) -> u64 {
+        match class {
+            MemoryClass::Device => self.device,
+            MemoryClass::Shared => self.shared,
+        }
+    }
+
+    fn of_mut(&mut self, class: MemoryClass) -> &mut u64 {
+        match class {
+            MemoryClass::Device => &mut self.device,
+            MemoryClass::Shared => &mut self.shared,
+        }
     }
 }
 

@@ -188,7 +188,6 @@ impl Programs {
         Some(ToEngine::AddPipeline {
             hash,
             entry: program.source.entry.clone(),
-            specialization: program.source.specialization.clone(),
             interface: program.interface.clone(),
         })
     }

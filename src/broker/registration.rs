@@ -1,6 +1,6 @@
 //! Programs: copied, hashed, compiled if new, made into a pipeline, handed to the session.
 
-use crate::event::Event;
+use crate::event::{Event, Limit};
 use crate::programs::{Source, Stage};
 use crate::session::Pending;
 use crate::{Action, Broker, CompileFailure, ConnectionId, failed};
@@ -19,8 +19,13 @@ impl Broker {
             return;
         };
         let Some(conn) = session.conn() else { return };
-        if let Err((code, text)) = check(&source, session.programs.len()) {
-            return self.refuse_program(id, code, text.to_owned());
+        if session.programs.len() >= MAX_PROGRAMS {
+            let text = format!("the session has {MAX_PROGRAMS} programs");
+            let limit = Some(Limit::Programs);
+            return self.refuse_program(id, ErrorCode::LimitReached, text, limit);
+        }
+        if let Err((code, text)) = check(&source) {
+            return self.refuse_program(id, code, text.to_owned(), None);
         }
         session.pending = Some(Pending::Module {
             source: source.clone(),
@@ -33,7 +38,7 @@ impl Broker {
             return;
         };
         if let Some((code, text)) = self.programs.quarantined(hash) {
-            return self.refuse_program(id, code, text);
+            return self.refuse_program(id, code, text, None);
         }
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -59,7 +64,7 @@ impl Broker {
 
     pub(crate) fn module_unreadable(&mut self, conn: ConnectionId, text: String) {
         if let Some((id, _)) = self.copied_for(conn) {
-            self.refuse_program(id, ErrorCode::InvalidModule, text);
+            self.refuse_program(id, ErrorCode::InvalidModule, text, None);
         }
     }
 
@@ -246,11 +251,17 @@ impl Broker {
         let waiters = self.programs.waiters(hash).to_vec();
         self.forget_program(hash);
         for id in waiters {
-            self.refuse_program(id, code, text.to_owned());
+            self.refuse_program(id, code, text.to_owned(), None);
         }
     }
 
-    fn refuse_program(&mut self, id: SessionId, code: ErrorCode, text: String) {
+    fn refuse_program(
+        &mut self,
+        id: SessionId,
+        code: ErrorCode,
+        text: String,
+        limit: Option<Limit>,
+    ) {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
@@ -259,16 +270,14 @@ impl Broker {
             client,
             code,
             text: text.clone(),
+            limit,
         });
         self.answer(id, failed(code, text));
     }
 }
 
 /// What can be said against a request before its module is read.
-fn check(source: &Source, programs: usize) -> Result<(), (ErrorCode, &'static str)> {
-    if programs >= MAX_PROGRAMS {
-        return Err((ErrorCode::LimitReached, "the session has 4096 programs"));
-    }
+fn check(source: &Source) -> Result<(), (ErrorCode, &'static str)> {
     if source.module_bytes > MAX_MODULE_BYTES {
         return Err((ErrorCode::LimitReached, "the module is larger than 16 MiB"));
     }

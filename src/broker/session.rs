@@ -20,7 +20,7 @@ pub(crate) struct Connection {
 pub(crate) enum ConnectionStage {
     /// Nothing was heard of it.
     AwaitingHello { deadline: Duration },
-    /// It said hello before there was an engine.
+    /// It said hello before there was an engine, and asked for a priority.
     WaitingForEngine { name: String, priority: Priority },
     /// It has a session.
     Session(SessionId),

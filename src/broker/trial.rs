@@ -1,12 +1,12 @@
 //! The broker against a model of everything around it.
 
+mod administration;
 mod random;
 mod world;
 
 use crate::*;
 use vkmps_protocol::VERSION_MAJOR;
 use vkmps_protocol::engine::FromEngine;
-use vkmps_protocol::message::{MemoryClass, Priority};
 use world::{DEVICE_BYTES, Job, World, code_of, hello, register};
 
 #[test]
@@ -47,7 +47,7 @@ fn a_client_gets_a_session_memory_and_a_program() {
 }
 
 #[test]
-fn realtime_is_for_root() {
+fn a_user_gets_the_highest_priority_that_policy_grants_and_root_what_it_asks_for() {
     let mut world = World::with_engine();
     world.client(1000);
     world.client(0);
@@ -265,10 +265,10 @@ fn one_user_cannot_take_all_sessions() {
 }
 
 #[test]
-fn draining_waits_for_the_engine_and_then_leaves() {
+fn stopping_waits_for_the_engine_and_then_leaves() {
     let mut world = World::with_engine();
     let conn = world.client(1000);
-    world.input(Input::Drain);
+    world.input(Input::Stop);
     let late = world.connect(1000);
     world.hello(late);
     assert!(!world.links.contains_key(&late) && world.links.contains_key(&conn));

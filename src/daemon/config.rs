@@ -131,7 +131,7 @@ pub(crate) struct Clients {
     /// Sessions of all users together.
     pub(crate) max_sessions: Count<1, { MAX_SESSIONS as u64 }>,
     /// Sessions of one user other than root.
-    pub(crate) max_sessions_per_uid: Count<1, { MAX_SESSIONS as u64 }>,
+    pub(crate) max_sessions_per_uid: Count<1, { MAX_SESSIONS_PER_UID as u64 }>,
     /// Highest priority of users other than root.
     #[serde(deserialize_with = "value::priority")]
     pub(crate) max_priority: Priority,
@@ -233,6 +233,9 @@ impl Config {
     pub(crate) fn broker(&self) -> vkmps_broker::Config {
         vkmps_broker::Config {
             arena_bytes: ARENA_BYTES,
+            max_priority: self.clients.max_priority,
+            max_sessions: sessions(self.clients.max_sessions.number()),
+            max_sessions_per_uid: sessions(self.clients.max_sessions_per_uid.number()),
             scheduling: match self.scheduling.mode {
                 SchedulingMode::ExclusiveThroughput => {
                     vkmps_broker::SchedulingMode::ExclusiveThroughput
@@ -305,6 +308,11 @@ impl Config {
         .filter_map(|(differs, key)| differs.then_some(key))
         .collect()
     }
+}
+
+/// A checked number, which is at most that of the protocol's limit.
+fn sessions(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// A session's shared memory: more than any host has, and sparse.

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use vkmps_broker::{Cause, Client, Event};
+use vkmps_broker::{Admission, Cause, Client, Event};
 use vkmps_bus::LogLevel;
 use vkmps_protocol::handle::ProgramHash;
 
@@ -75,6 +75,9 @@ pub(crate) fn write(event: &Event) {
             let Client { uid, pid, name, .. } = client;
             match cause {
                 Cause::HangUp => info!(client = id(client), uid, pid, ?name, "client disconnected"),
+                Cause::Terminated => {
+                    warn!(client = id(client), uid, pid, ?name, "client {cause}");
+                }
                 Cause::Stalled => {
                     warn!(
                         client = id(client),
@@ -119,7 +122,9 @@ pub(crate) fn write(event: &Event) {
                 "program registered"
             );
         }
-        Event::ProgramRefused { client, code, text } => {
+        Event::ProgramRefused {
+            client, code, text, ..
+        } => {
             warn!(
                 client = id(client),
                 uid = client.uid,
@@ -165,14 +170,38 @@ pub(crate) fn write(event: &Event) {
                 "submit refused"
             );
         }
-        Event::EngineReady { device, extensions } => {
+        Event::EngineReady {
+            device,
+            extensions,
+            warnings,
+        } => {
             let (name, driver, queues) = (&device.name, &device.driver, device.queues);
             info!(device = name, driver, queues, ?extensions, "engine ready");
+            for check in warnings {
+                warn!(check, "the engine's sandbox has a gap");
+            }
         }
         Event::EngineNotStarted { text } => error!("no engine: {}", text.escape_debug()),
         Event::DeviceLost { text } => error!(text, "device lost"),
         Event::EngineDied { reason, sessions } => error!(reason, sessions, "engine died"),
-        Event::Draining { sessions } => info!(sessions, "draining"),
+        Event::PriorityChanged { client, from, to } => {
+            info!(
+                client = id(client),
+                uid = client.uid,
+                ?from,
+                ?to,
+                "priority changed"
+            );
+        }
+        Event::AdmissionChanged {
+            admission: Admission::Closed,
+            sessions,
+        } => info!(sessions, "drained, newcomers are refused"),
+        Event::AdmissionChanged {
+            admission: Admission::Open,
+            sessions,
+        } => info!(sessions, "resumed, newcomers are let in"),
+        Event::Stopping { sessions } => info!(sessions, "stopping"),
     }
 }
 

@@ -272,9 +272,9 @@ impl Server {
             None => {
                 self.supervisor.stop();
                 self.drain_deadline = Some(Instant::now() + DRAIN_TIME);
-                self.inbox.push_back(Input::Drain);
+                self.inbox.push_back(Input::Stop);
             }
-            Some(_) => self.inbox.push_back(Input::DrainDeadline),
+            Some(_) => self.inbox.push_back(Input::StopDeadline),
         }
     }
 
@@ -288,7 +288,7 @@ impl Server {
             self.inbox.push_back(Input::Tick);
         }
         if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
-            self.inbox.push_back(Input::DrainDeadline);
+            self.inbox.push_back(Input::StopDeadline);
         }
         if self
             .blocked_since

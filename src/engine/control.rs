@@ -116,7 +116,6 @@ impl Engine {
             ToEngine::AddPipeline {
                 hash,
                 entry,
-                specialization: _,
                 interface,
             } => {
                 let (module, cache) = (next()?, next()?);
@@ -146,6 +145,11 @@ impl Engine {
                 }
             }
             ToEngine::Stop => self.stopping = true,
+            ToEngine::SetPriority {
+                session: _,
+                priority: _,
+            } => {}
+            ToEngine::Ping { nonce } => self.tell(FromEngine::Pong { nonce }),
         }
         Ok(())
     }

@@ -262,6 +262,7 @@ impl Engine {
         engine.tell(FromEngine::Ready {
             device: description,
             extensions,
+            warnings: Vec::new(),
         });
         Ok(engine)
     }

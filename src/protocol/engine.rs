@@ -88,8 +88,6 @@ pub enum ToEngine {
         hash: ProgramHash,
         /// Entry point.
         entry: String,
-        /// Constants to specialize.
-        specialization: Vec<Specialization>,
         /// Reflected interface.
         interface: Interface,
     },
@@ -116,6 +114,18 @@ pub enum ToEngine {
     },
     /// Finish what is in flight and exit.
     Stop,
+    /// A session's lane changes. Its queued work changes with it; what the device has goes on. Not answered.
+    SetPriority {
+        /// Which.
+        session: SessionId,
+        /// Lane of its work from now on.
+        priority: Priority,
+    },
+    /// Answered by [`FromEngine::Pong`].
+    Ping {
+        /// To come back.
+        nonce: u64,
+    },
 }
 
 impl ToEngine {
@@ -144,6 +154,8 @@ pub enum FromEngine {
         device: DeviceDescription,
         /// Extensions in use, for the log.
         extensions: Vec<String>,
+        /// Checks of the engine's sandbox that failed and are only warned of.
+        warnings: Vec<String>,
     },
     /// The device cannot be used; the engine exits.
     StartFailed {
@@ -211,6 +223,11 @@ pub enum FromEngine {
     DeviceLost {
         /// In words.
         text: String,
+    },
+    /// Answer to [`ToEngine::Ping`], from the loop that serves the queues: what it proves is that this loop turns.
+    Pong {
+        /// Of the ping.
+        nonce: u64,
     },
 }
 

@@ -3,6 +3,9 @@
 //! The engine writes, the daemon reads; clients never map it. For each retired submit the order is: stream state in the
 //! ledger, then the client's ring, then the wake-up. What stands here is therefore true even if the client never saw it,
 //! and "acknowledged" means that the completion was published.
+//!
+//! The counters of a session are for administrators: each is written on its own, with relaxed order, when a level is over
+//! or a submit is accepted, and they may contradict each other for a moment. A slot that changes hands is cleared first.
 
 use crate::limits::{MAX_SESSIONS, MAX_STREAMS};
 
@@ -13,6 +16,15 @@ pub const LEDGER_BYTES: usize = MAX_SESSIONS * SLOT_BYTES;
 
 /// Offset of the session's id (`u64`, 0 = free) in its slot.
 pub const SESSION: usize = 0;
+/// Offset of a counter (`u64`): dispatches of the session that have run to their end.
+pub const DISPATCHES: usize = 8;
+/// Offset of a counter (`u64`), nanoseconds: the session's part of the time that the device spent on levels its jobs were
+/// in. A level lasts from the later of its submission and the end of the level before it on its queue to its own end, as
+/// the engine sees them, and all its jobs have equal parts in it, whatever they cost: an approximation until there is a
+/// model of costs. Queues run side by side, so that the sum over sessions may grow faster than a clock.
+pub const DEVICE_TIME_NS: usize = 16;
+/// Offset of a gauge (`u32`): submits of the session that the engine has accepted and that are not over.
+pub const QUEUED: usize = 24;
 /// Offset of the hash (32 bytes) of the pipeline that is being created or first dispatched, all zero when none.
 pub const SUSPECT: usize = 32;
 

@@ -25,7 +25,7 @@ fn a_term_or_interrupt_drains_and_cleans_up() {
             .wait_timeout(PATIENCE)
             .unwrap_or_else(|error| panic!("{signal}: work in flight was not finished: {error}"));
         assert_eq!(daemon.await_exit().code(), Some(0), "{signal}");
-        daemon.log().line(&["draining"]);
+        daemon.log().line(&["stopping", "sessions="]);
         assert!(!daemon.socket().exists() && !daemon.socket().with_extension("sock.lock").exists());
         eventually("engine, compiler and spawner are gone", || {
             !family.iter().any(|process| process.is_alive())
@@ -54,7 +54,7 @@ fn who_asks_twice_does_not_wait_for_the_work_in_flight() {
         .map(|_| client.submit(busy(&slow, &buffer)).unwrap())
         .collect();
     daemon.signal(Signal::SIGTERM);
-    daemon.log().line(&["draining"]);
+    daemon.log().line(&["stopping", "sessions="]);
     let begun = Instant::now();
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.await_exit().code(), Some(0));

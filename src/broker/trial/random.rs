@@ -1,12 +1,11 @@
 //! Random operations, answers in random order, random failures.
 
-use super::world::{DEVICE_BYTES, World, hash_of, register};
+use super::world::{DEVICE_BYTES, World, config, hash_of, register};
 use crate::*;
 use proptest::prelude::*;
 use vkmps_protocol::DecodeError;
 use vkmps_protocol::engine::FromEngine;
 use vkmps_protocol::handle::{BufferId, ProgramId};
-use vkmps_protocol::message::MemoryClass;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -26,7 +25,11 @@ enum Op {
     KillEngine(u8),
     Fault(usize),
     Wait(u64),
-    Drain,
+    SetPriority(usize, Priority),
+    Terminate(usize),
+    SetAdmission(Admission),
+    Configure(Priority, usize, usize),
+    Stop,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -37,6 +40,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop_oneof![Just(u64::MAX), Just(u64::MAX - 300), Just(1 << 60), Just(DEVICE_BYTES)],
     ];
     let client = 0..12usize;
+    let priority = prop_oneof![
+        Just(Priority::Low),
+        Just(Priority::Medium),
+        Just(Priority::High),
+        Just(Priority::Realtime),
+    ];
+    let limits = (priority.clone(), 0..16usize, 0..16usize);
     prop_oneof![
         4 => (1000..1003u32).prop_map(Op::Connect),
         6 => client.clone().prop_map(Op::Hello),
@@ -52,9 +62,13 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::StartEngine),
         1 => Just(Op::EngineCannotStart),
         1 => (0..6u8).prop_map(Op::KillEngine),
-        1 => client.prop_map(Op::Fault),
+        1 => client.clone().prop_map(Op::Fault),
         1 => (1..11u64).prop_map(Op::Wait),
-        1 => prop_oneof![99 => Just(Op::StartEngine), 1 => Just(Op::Drain)],
+        3 => (client.clone(), priority).prop_map(|(c, p)| Op::SetPriority(c, p)),
+        1 => client.prop_map(Op::Terminate),
+        1 => prop_oneof![1 => Just(Admission::Closed), 3 => Just(Admission::Open)].prop_map(Op::SetAdmission),
+        1 => limits.prop_map(|(p, all, uid)| Op::Configure(p, all, uid)),
+        1 => prop_oneof![99 => Just(Op::StartEngine), 1 => Just(Op::Stop)],
     ]
 }
 
@@ -64,6 +78,7 @@ impl World {
             Op::Hello(n) | Op::Garbage(n) | Op::Close(n) | Op::Stall(n) | Op::Fault(n) => {
                 self.nth(n)
             }
+            Op::SetPriority(n, _) | Op::Terminate(n) => self.nth(n),
             Op::Allocate(n, ..) | Op::Free(n, _) | Op::Register(n, _) | Op::Release(n, _) => {
                 self.nth(n)
             }
@@ -77,13 +92,13 @@ impl World {
                 self.ask(conn, ClientMessage::AllocateBuffer { bytes, class });
             }
             Op::Free(_, which) => {
-                let Some(link) = self.links.get_mut(&conn).filter(|link| !link.awaiting) else {
+                let Some(link) = self.links.get(&conn).filter(|link| !link.awaiting) else {
                     return;
                 };
                 // Beyond the own ones: a handle that another session has, or nobody.
                 let own = link.buffers.iter().nth(which).copied();
                 let buffer = own.unwrap_or(BufferId(u64::MAX));
-                let was_own = link.buffers.remove(&buffer);
+                let was_own = link.buffers.contains(&buffer);
                 self.ask(conn, ClientMessage::FreeBuffer { buffer });
                 if let Some(link) = self.links.get(&conn) {
                     assert_eq!(was_own, link.last == Some(DaemonMessage::Done));
@@ -91,12 +106,12 @@ impl World {
             }
             Op::Register(_, which) => self.ask(conn, register(which)),
             Op::Release(_, which) => {
-                let Some(link) = self.links.get_mut(&conn).filter(|link| !link.awaiting) else {
+                let Some(link) = self.links.get(&conn).filter(|link| !link.awaiting) else {
                     return;
                 };
                 let own = link.programs.iter().nth(which).copied();
                 let program = own.unwrap_or(ProgramId(7 << 32));
-                let was_own = link.programs.remove(&program);
+                let was_own = link.programs.contains(&program);
                 self.ask(conn, ClientMessage::ReleaseProgram { program });
                 if let Some(link) = self.links.get(&conn) {
                     assert_eq!(was_own, link.last == Some(DaemonMessage::Done));
@@ -156,7 +171,37 @@ impl World {
                         .is_none_or(|deadline| deadline > self.now)
                 );
             }
-            Op::Drain => self.input(Input::Drain),
+            Op::SetPriority(_, priority) => {
+                // Who has no session yet, or none any more, is nobody to the broker.
+                let session = self.links[&conn].session.unwrap_or(SessionId(1));
+                self.input(Input::SetPriority { session, priority });
+                let seen = self.broker.session(session).map(|view| view.priority);
+                assert!(seen.is_none_or(|seen| seen == priority));
+            }
+            Op::Terminate(_) => {
+                let session = self.links[&conn].session.unwrap_or(SessionId(1));
+                self.input(Input::Terminate { session });
+                assert!(self.broker.session(session).is_none());
+            }
+            Op::SetAdmission(admission) => {
+                self.input(Input::SetAdmission(admission));
+                assert_eq!(self.broker.admission(), admission);
+            }
+            Op::Configure(max_priority, max_sessions, max_sessions_per_uid) => {
+                let lowers = max_priority < self.broker.config.max_priority;
+                self.input(Input::Configure(Config {
+                    max_priority,
+                    max_sessions,
+                    max_sessions_per_uid,
+                    ..config()
+                }));
+                let within = |view: SessionView<'_>| view.priority <= max_priority;
+                assert!(!lowers || self.broker.sessions().all(within));
+            }
+            Op::Stop => {
+                self.input(Input::Stop);
+                assert!(self.broker.is_stopping());
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::*;
 use std::collections::{BTreeSet, VecDeque};
 use vkmps_protocol::engine::{ChunkSource, FromEngine};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
-use vkmps_protocol::message::{DeviceDescription, Hello, MemoryClass, Priority};
+use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
+use vkmps_protocol::message::{DeviceDescription, Hello};
 use vkmps_protocol::program::Interface;
 use vkmps_protocol::{MAGIC, VERSION_MAJOR};
 
@@ -37,12 +38,14 @@ pub(super) struct World {
     /// What a running engine knows.
     pub(super) engine: Option<EngineModel>,
     pub(super) events: Vec<Event>,
+    /// Sessions that the log calls connected, and their priorities as it knows them.
+    pub(super) connected: BTreeMap<SessionId, Priority>,
     pub(super) exited: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct EngineModel {
-    sessions: BTreeSet<SessionId>,
+    sessions: BTreeMap<SessionId, Priority>,
     chunks: BTreeMap<(SessionId, ChunkId), u64>,
     buffers: BTreeMap<(SessionId, BufferId), (ChunkId, u64, u64)>,
     pipelines: BTreeSet<ProgramHash>,
@@ -52,14 +55,8 @@ pub(super) const DEVICE_BYTES: u64 = 1 << 30;
 
 impl World {
     pub(super) fn new() -> Self {
-        let config = Config {
-            arena_bytes: 1 << 40,
-            scheduling: SchedulingMode::default(),
-            loop_slice_quota: 100_000,
-            instrumentation: Instrumentation::default(),
-        };
         Self {
-            broker: Broker::new(config),
+            broker: Broker::new(config()),
             now: Duration::ZERO,
             next_conn: 1,
             links: BTreeMap::new(),
@@ -67,6 +64,7 @@ impl World {
             kept: BTreeSet::new(),
             engine: None,
             events: Vec::new(),
+            connected: BTreeMap::new(),
             exited: false,
         }
     }
@@ -89,7 +87,8 @@ impl World {
         };
         self.input(Input::Engine(FromEngine::Ready {
             device,
-            extensions: Vec::new(),
+            extensions: vec!["VK_KHR_push_descriptor".to_owned()],
+            warnings: vec!["seccomp".to_owned()],
         }));
     }
 
@@ -110,6 +109,54 @@ impl World {
             self.perform(action);
         }
         self.broker.verify_invariants();
+        self.verify_views();
+    }
+
+    /// What can be seen from outside is what the log, the engine and the clients were told.
+    fn verify_views(&self) {
+        let seen: BTreeMap<SessionId, Priority> = self
+            .broker
+            .sessions()
+            .map(|session| (session.id, session.priority))
+            .collect();
+        assert_eq!(seen, self.connected);
+        if let Some(engine) = &self.engine {
+            for (session, priority) in &seen {
+                assert_eq!(engine.sessions.get(session), Some(priority));
+            }
+        }
+        for link in self.links.values() {
+            let Some(view) = link.session.and_then(|id| self.broker.session(id)) else {
+                assert!(
+                    link.session.is_none(),
+                    "a client has a session that is none"
+                );
+                continue;
+            };
+            assert_eq!(link.buffers.len(), view.buffers);
+            assert_eq!(link.programs.len(), view.programs);
+        }
+        assert!(self.broker.connections() >= self.links.len());
+    }
+
+    fn note(&mut self, event: Event) {
+        match &event {
+            Event::ClientConnected { client, priority } => {
+                let id = client.session.expect("a session connects");
+                assert!(self.connected.insert(id, *priority).is_none());
+            }
+            Event::ClientDisconnected { client, .. } => {
+                let id = client.session.expect("a session disconnects");
+                assert!(self.connected.remove(&id).is_some());
+            }
+            Event::PriorityChanged { client, from, to } => {
+                let id = client.session.expect("a session has a priority");
+                assert_ne!(from, to);
+                assert_eq!(self.connected.insert(id, *to), Some(*from));
+            }
+            _ => {}
+        }
+        self.events.push(event);
     }
 
     pub(super) fn perform(&mut self, action: Action) {
@@ -149,7 +196,7 @@ impl World {
             }
             Action::DropProgram { hash } => assert!(self.kept.remove(&hash)),
             Action::ToEngine(message) => self.tell_engine(message),
-            Action::Log(event) => self.events.push(event),
+            Action::Log(event) => self.note(event),
             Action::Exit => self.exited = true,
             Action::End { .. } | Action::Release { .. } | Action::Discard { .. } => {}
         }
@@ -161,9 +208,15 @@ impl World {
             .as_mut()
             .expect("nothing is sent to an engine that is not there");
         match &message {
-            ToEngine::AddSession { session, .. } => assert!(engine.sessions.insert(*session)),
+            ToEngine::AddSession {
+                session, priority, ..
+            } => assert!(engine.sessions.insert(*session, *priority).is_none()),
+            ToEngine::SetPriority { session, priority } => {
+                let before = engine.sessions.insert(*session, *priority);
+                assert!(before.is_some_and(|before| before != *priority));
+            }
             ToEngine::RemoveSession { session } => {
-                assert!(engine.sessions.remove(session));
+                assert!(engine.sessions.remove(session).is_some());
                 engine.chunks.retain(|(owner, _), _| owner != session);
                 engine.buffers.retain(|(owner, _), _| owner != session);
                 self.jobs.push_back(Job::Engine(message));
@@ -171,7 +224,7 @@ impl World {
             ToEngine::AddChunk {
                 session, source, ..
             } => {
-                assert!(engine.sessions.contains(session));
+                assert!(engine.sessions.contains_key(session));
                 assert!(!matches!(source, ChunkSource::Arena { offset } if offset % 65536 != 0));
                 self.jobs.push_back(Job::Engine(message));
             }
@@ -209,11 +262,15 @@ impl World {
             }
             ToEngine::RemovePipeline { hash } => assert!(engine.pipelines.remove(hash)),
             ToEngine::AddProgram { session, hash, .. } => {
-                assert!(engine.sessions.contains(session) && engine.pipelines.contains(hash));
+                assert!(engine.sessions.contains_key(session) && engine.pipelines.contains(hash));
             }
-            ToEngine::RemoveProgram { session, .. } => assert!(engine.sessions.contains(session)),
+            ToEngine::RemoveProgram { session, .. } => {
+                assert!(engine.sessions.contains_key(session));
+            }
             ToEngine::Stop => self.jobs.push_back(Job::Engine(message)),
-            ToEngine::Start | ToEngine::Reserved => panic!("not the broker's to send"),
+            ToEngine::Start | ToEngine::Ping { .. } | ToEngine::Reserved => {
+                panic!("not the broker's to send")
+            }
         }
     }
 
@@ -281,7 +338,7 @@ impl World {
                 bytes,
                 ..
             } if succeed => {
-                if engine.sessions.contains(&session) {
+                if engine.sessions.contains_key(&session) {
                     engine.chunks.insert((session, chunk), bytes);
                 }
                 FromEngine::ChunkReady {
@@ -334,6 +391,11 @@ impl World {
         if !link.awaiting {
             link.awaiting = true;
             link.last = None;
+            match &message {
+                ClientMessage::FreeBuffer { buffer } => drop(link.buffers.remove(buffer)),
+                ClientMessage::ReleaseProgram { program } => drop(link.programs.remove(program)),
+                _ => {}
+            }
             self.input(Input::Message { conn, message });
         }
     }
@@ -388,6 +450,18 @@ impl World {
     pub(super) fn nth(&self, index: usize) -> Option<ConnectionId> {
         let count = self.links.len().max(1);
         self.links.keys().nth(index % count).copied()
+    }
+}
+
+pub(super) fn config() -> Config {
+    Config {
+        arena_bytes: 1 << 40,
+        max_priority: Priority::High,
+        max_sessions: MAX_SESSIONS,
+        max_sessions_per_uid: MAX_SESSIONS_PER_UID,
+        scheduling: SchedulingMode::default(),
+        loop_slice_quota: 100_000,
+        instrumentation: Instrumentation::default(),
     }
 }
 
