@@ -3,6 +3,7 @@
 //! A module may crash or stall what runs here; vkmpsd sets the deadline and answers for a process that dies. What comes
 //! out is the rewritten module, and a driver's cache from which the engine makes its pipeline without compiling.
 
+use crate::Options;
 use crate::builder::code;
 use crate::device;
 use crate::engine::Failure;
@@ -18,12 +19,17 @@ use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface, Speci
 use vkmps_spirv::SpecConstant;
 
 /// Serves until vkmpsd hangs up.
-pub(crate) fn run(control: &Seqpacket, index: Option<usize>) -> Result<(), Failure> {
+pub(crate) fn run(control: &Seqpacket, options: &Options) -> Result<(), Failure> {
     // Private memory, heap and JIT code; address space itself is what GPU drivers reserve by the terabyte.
     setrlimit(Resource::RLIMIT_DATA, MEMORY_BYTES, MEMORY_BYTES)
         .map_err(vkmps_ipc::SystemError::of("setrlimit(RLIMIT_DATA)"))?;
+    // The driver loads before the filter closes; the first module is there or on its way.
+    let enclosed = options.enclose()?;
+    let mut opened = Some(device::open(options.device, 1)?);
+    for warning in enclosed.seal()?.warnings {
+        eprintln!("vkmps-engine: {warning}");
+    }
     let mut buffer = message_buffer();
-    let mut opened = None;
     while let Some(packet) = control.receive(&mut *buffer)? {
         let message = vkmps_protocol::decode(&buffer[..packet.bytes]);
         let (
@@ -41,7 +47,7 @@ pub(crate) fn run(control: &Seqpacket, index: Option<usize>) -> Result<(), Failu
         };
         let device = match opened.take() {
             Some(device) => device,
-            None => device::open(index, 1)?,
+            None => device::open(options.device, 1)?,
         };
         let mut worker = Worker {
             device: device.0,

@@ -23,6 +23,7 @@ use vkmps_ipc::socket::{Seqpacket, message_buffer};
 use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::limits::MAX_MESSAGE_BYTES;
+use vkmps_sandbox::Enclosed;
 use vkmps_scheduler::{Action, Config, Scheduler};
 
 /// Why the engine ends.
@@ -34,6 +35,9 @@ pub(crate) enum Failure {
     /// vkmpsd sent what it never sends.
     #[error("vkmpsd: {0}")]
     Daemon(&'static str),
+    /// The process is not confined.
+    #[error(transparent)]
+    Sandbox(#[from] vkmps_sandbox::Failure),
     /// The driver failed.
     #[error(transparent)]
     Gpu(#[from] vkmps_gpu::Error),
@@ -123,22 +127,17 @@ pub(crate) struct Engine {
     pub(crate) stopping: bool,
 }
 
-/// Opens the device, reports to vkmpsd and serves until it says stop.
+/// Confines itself, opens the device, reports to vkmpsd and serves until it says stop.
 pub(crate) fn run(control: Seqpacket, options: &Options) -> Result<(), Failure> {
     let ledger = receive_ledger(&control)?;
-    let (device, queues) = match device::open(options.device, options.queues) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let text = error.to_string();
-            let failed = vkmps_protocol::encode(&FromEngine::StartFailed { text });
-            control.send(
-                &failed.map_err(|_| Failure::Daemon("start failure cannot be told"))?,
-                &[],
-            )?;
-            return Err(error.into());
-        }
-    };
+    let opened = open(options).map_err(|failure| tell_failure(&control, failure))?;
+    let (enclosed, device, queues) = opened;
     let mut engine = Engine::new(control, ledger, device, queues, options)?;
+    // Every thread is there, the driver's and ours.
+    match enclosed.seal() {
+        Ok(report) => engine.tell_ready(report.warnings),
+        Err(failure) => return Err(tell_failure(&engine.control, failure.into())),
+    }
     let result = engine.serve();
     if let Err(Failure::Gpu(error)) = &result {
         engine.tell(FromEngine::DeviceLost {
@@ -150,6 +149,22 @@ pub(crate) fn run(control: Seqpacket, options: &Options) -> Result<(), Failure> 
     // device (580.159), so the device is left to the kernel.
     std::mem::forget(engine);
     result
+}
+
+/// The device, opened in a process that is confined except for its system calls.
+fn open(options: &Options) -> Result<(Enclosed, Arc<Device>, Vec<Queue>), Failure> {
+    let enclosed = options.enclose()?;
+    let (device, queues) = device::open(options.device, options.queues)?;
+    Ok((enclosed, device, queues))
+}
+
+/// Says to vkmpsd why there will be no engine.
+fn tell_failure(control: &Seqpacket, failure: Failure) -> Failure {
+    let text = failure.to_string();
+    let told = vkmps_protocol::encode(&FromEngine::StartFailed { text })
+        .map_err(|_| Failure::Daemon("start failure cannot be told"))
+        .and_then(|message| Ok(control.send(&message, &[])?));
+    told.err().unwrap_or(failure)
 }
 
 /// The first message brings the ledger.
@@ -175,7 +190,6 @@ impl Engine {
     ) -> Result<Self, Failure> {
         let info = device.info();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let description = device::description(info, queues.len());
         let config = Config {
             queues: queues.len(),
             level_jobs: if queues.len() == 1 { 256 } else { 64 },
@@ -220,7 +234,7 @@ impl Engine {
                 pace: Pace::default(),
             })
             .collect();
-        let mut engine = Self {
+        Ok(Self {
             device,
             queues,
             scheduler: Scheduler::new(config),
@@ -253,18 +267,23 @@ impl Engine {
             wakes: Vec::new(),
             alarm,
             stopping: false,
-        };
-        let names = engine.device.info().extensions.names();
+        })
+    }
+
+    /// Reports what clients can count on.
+    fn tell_ready(&mut self, warnings: Vec<String>) {
+        let info = self.device.info();
+        let device = device::description(info, self.queues.len());
+        let names = info.extensions.names();
         let extensions = names
             .iter()
             .map(|name| name.to_string_lossy().into_owned())
             .collect();
-        engine.tell(FromEngine::Ready {
-            device: description,
+        self.tell(FromEngine::Ready {
+            device,
             extensions,
-            warnings: Vec::new(),
+            warnings,
         });
-        Ok(engine)
     }
 
     fn serve(&mut self) -> Result<(), Failure> {

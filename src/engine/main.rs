@@ -23,8 +23,10 @@ mod waker;
 
 use clap::Parser;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use vkmps_ipc::socket::Seqpacket;
+use vkmps_sandbox::{Check, Enclosed, Failure, Reach, Role, Unprivileged};
 
 /// Runs the Vulkan driver for vkmpsd. Not meant to be started by hand: standard input is the control socket.
 #[derive(Debug, Parser)]
@@ -52,6 +54,24 @@ pub(crate) struct Options {
     /// Clients that may poll for completions; with more none does. By default half of the cores left.
     #[arg(long, value_name = "N")]
     pollers: Option<usize>,
+    /// Where the driver caches what it compiled: the one place where it may write.
+    #[arg(long, value_name = "PATH")]
+    cache_dir: Option<PathBuf>,
+    /// A check of the sandbox (capabilities, no-new-privileges, seccomp, landlock) whose failure is only warned of.
+    #[arg(long, value_name = "CHECK")]
+    warn_only: Vec<Check>,
+}
+
+impl Options {
+    /// Confines the process as far as it goes without a driver. Threads and the driver come after it.
+    pub(crate) fn enclose(&self) -> Result<Enclosed, Failure> {
+        let role = match self.compiler {
+            true => Role::Compiler,
+            false => Role::Engine,
+        };
+        let reach = Reach::of_driver(self.cache_dir.as_deref());
+        Unprivileged::begin(role, &self.warn_only)?.enclose(&reach)
+    }
 }
 
 fn main() -> ExitCode {
@@ -66,7 +86,7 @@ fn main() -> ExitCode {
     let result = if options.control {
         engine::run(control, &options)
     } else {
-        compiler::run(&control, options.device)
+        compiler::run(&control, &options)
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
