@@ -19,6 +19,7 @@ use vkmps_broker::Instrumentation;
 use vkmps_bus::LogLevel;
 use vkmps_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_PER_UID};
 use vkmps_protocol::message::Priority;
+use vkmps_sandbox::Check;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -211,7 +212,24 @@ pub(crate) enum SandboxCheck {
     Landlock,
 }
 
+impl From<SandboxCheck> for Check {
+    fn from(check: SandboxCheck) -> Self {
+        match check {
+            SandboxCheck::Capabilities => Self::Capabilities,
+            SandboxCheck::NoNewPrivileges => Self::NoNewPrivileges,
+            SandboxCheck::Seccomp => Self::Seccomp,
+            SandboxCheck::Landlock => Self::Landlock,
+        }
+    }
+}
+
 impl Config {
+    /// Checks of the sandbox whose failure is only a warning.
+    pub(crate) fn warn_only(&self) -> Vec<Check> {
+        let checks = self.sandbox.warn_only.iter();
+        checks.map(|check| Check::from(*check)).collect()
+    }
+
     /// The command line has the last word.
     pub(super) fn override_by(&mut self, options: &Options) {
         if let Some(index) = options.device {
@@ -262,7 +280,11 @@ impl Config {
             "--queues".to_owned(),
             self.device.queues.number().to_string(),
         ];
-        device.into_iter().chain(queues).collect()
+        let warn_only = self.warn_only();
+        let warn_only = warn_only
+            .iter()
+            .flat_map(|check| ["--warn-only".to_owned(), check.to_string()]);
+        device.into_iter().chain(queues).chain(warn_only).collect()
     }
 
     /// Options and keys that were changed and do nothing yet.

@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     Success = 0,
     /// It could not start or go on.
     Failure = 1,
+    /// It could not confine itself: `EX_NOPERM` of sysexits.h.
+    Sandbox = 77,
     /// The configuration is bad: `EX_CONFIG` of sysexits.h.
     Config = 78,
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     };
     match startup::run(&options, &config) {
         Ok(()) => Exit::Success.into(),
-        Err(error) => report(&error, Exit::Failure),
+        Err(error) => report(&error, error.exit()),
     }
 }
 

@@ -89,6 +89,11 @@ impl Standalone {
         Ok((claimed, listener))
     }
 
+    /// Where its files are; empty for the current one.
+    pub(crate) fn folder(&self) -> &Path {
+        self.socket.parent().unwrap_or(Path::new("/"))
+    }
+
     /// What a crash must take along.
     pub(crate) fn files(&self) -> [&Path; 2] {
         [&self.socket, &self.lock]

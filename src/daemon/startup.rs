@@ -3,6 +3,7 @@
 use crate::client_link;
 use crate::compilers::Compilers;
 use crate::config::{Config, Options};
+use crate::exit::Exit;
 use crate::happening::{Happening, Happenings};
 use crate::journal;
 use crate::ledger::Ledger;
@@ -10,9 +11,10 @@ use crate::process::{Command, Launcher};
 use crate::resources::Resources;
 use crate::server::{Server, SpawnerGone};
 use crate::sockets::{self, Listeners, SocketError};
+use crate::standalone::Standalone;
 use crate::supervisor::Supervisor;
 use crate::watched::watch;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use tokio::sync::mpsc;
 use vkmps_broker::Broker;
 use vkmps_ipc::spawn::Spawner;
 use vkmps_ipc::{SystemError, crash};
+use vkmps_sandbox::{Enclosed, Reach, Role, Unprivileged};
 
 /// The daemon did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +56,22 @@ pub(crate) enum RunError {
     /// No event loop.
     #[error("cannot start the event loop")]
     Runtime(#[source] std::io::Error),
+    /// The daemon is not confined.
+    #[error(transparent)]
+    Sandbox(#[from] vkmps_sandbox::Failure),
     /// The daemon cannot go on.
     #[error(transparent)]
     SpawnerGone(#[from] SpawnerGone),
+}
+
+impl RunError {
+    /// What the process ends with.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Sandbox(_) => Exit::Sandbox,
+            _ => Exit::Failure,
+        }
+    }
 }
 
 /// What to start engines and compilers with.
@@ -64,22 +80,48 @@ struct Commands {
     compiler: Command,
 }
 
-/// Config, log, spawner, sockets, engine, READY, loop, STOPPING.
+/// Config, log, sockets, spawner, sandbox, engine, READY, loop, STOPPING.
 pub(crate) fn run(options: &Options, config: &Config) -> Result<(), RunError> {
     let commands = commands(options, config)?;
-    raise_descriptor_limit();
+    raise_limits();
     journal::start(options, config)?;
     for setting in config.without_effect(options) {
         tracing::warn!(setting, "has no effect yet");
     }
-    let spawner = Spawner::fork()?;
     let listeners = sockets::listen(&options.socket)?;
+    // The spawner inherits that it has no privileges, but must reach all files: drivers are where they are.
+    let unprivileged = Unprivileged::begin(Role::Daemon, &config.warn_only())?;
+    let spawner = Spawner::fork()?;
+    let enclosed = unprivileged.enclose(&reach(options, &listeners))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime
         .map_err(RunError::Runtime)?
-        .block_on(serve(config, commands, spawner, listeners))
+        .block_on(serve(config, commands, spawner, listeners, enclosed))
+}
+
+/// The files that the daemon reads, and those that it removes when it leaves.
+fn reach(options: &Options, listeners: &Listeners) -> Reach {
+    // The folder: editors and packages replace files.
+    let config = options.config_path().parent();
+    let reach = config
+        .into_iter()
+        .fold(Reach::of_daemon(), |reach, folder| {
+            reach.read(or_here(folder))
+        });
+    let sockets = listeners.standalone.as_ref().map(Standalone::folder);
+    sockets
+        .into_iter()
+        .fold(reach, |reach, folder| reach.remove(or_here(folder)))
+}
+
+/// The folder of a path without one.
+fn or_here(folder: &Path) -> &Path {
+    match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    }
 }
 
 async fn serve(
@@ -87,6 +129,7 @@ async fn serve(
     commands: Commands,
     spawner: Spawner,
     listeners: Listeners,
+    enclosed: Enclosed,
 ) -> Result<(), RunError> {
     let (happenings, happened) = mpsc::channel(HAPPENINGS);
     watch_signals(&happenings).map_err(RunError::Runtime)?;
@@ -105,6 +148,11 @@ async fn serve(
     let supervisor = Supervisor::new(launcher, commands.engine, compilers, Ledger::new()?);
     let resources = Resources::new(config.arena_bytes);
     let server = Server::new(Broker::new(config), supervisor, resources, happenings);
+    let report = enclosed.seal()?;
+    for warning in report.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(landlock = %report.extent, "confined");
     notify(NotifyState::Ready);
     tracing::info!("ready");
     let end = server.run(happened).await;
@@ -129,6 +177,7 @@ fn commands(options: &Options, config: &Config) -> Result<Commands, RunError> {
         arguments: [role.to_owned()]
             .into_iter()
             .chain(config.engine_arguments())
+            .chain(["--cache-dir".to_owned(), cache.to_string_lossy().into()])
             .collect(),
         environment: environment(&cache),
     };
@@ -150,12 +199,23 @@ fn environment(cache: &Path) -> Vec<(String, String)> {
     .into()
 }
 
-/// A session takes four descriptors and more here; the soft limit of 1 024 is for select(2), which nobody uses.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+/// While there are privileges that allow it. A session takes four descriptors and more here; the soft limit of 1 024 is
+/// for select(2), which nobody uses. An engine's own thread prefers itself (a nice value of -10), and drivers lock
+/// memory: both without capabilities.
+fn raise_limits() {
+    let hard = |resource| getrlimit(resource).map(|(_, hard)| hard);
+    let raised = hard(Resource::RLIMIT_NOFILE)
+        .and_then(|hard| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {
         tracing::warn!(%errno, "cannot raise the limit of descriptors, ignoring");
+    }
+    for (resource, wanted) in [
+        (Resource::RLIMIT_NICE, LOWEST_NICE),
+        (Resource::RLIMIT_MEMLOCK, RLIM_INFINITY),
+    ] {
+        // Only root may; without, an engine is only slower.
+        let _ = setrlimit(resource, wanted, wanted)
+            .or_else(|_| hard(resource).and_then(|hard| setrlimit(resource, hard, hard)));
     }
 }
 
@@ -203,5 +263,7 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
+/// 20 minus the nice value, as RLIMIT_NICE counts.
+const LOWEST_NICE: u64 = 30;
 /// Happenings in flight: tasks wait beyond it.
 const HAPPENINGS: usize = 256;

@@ -68,17 +68,11 @@ impl Reach {
         }
     }
 
-    /// What vkmpsd needs to read: its configuration and the names of users in it, its own state, who its peers are.
+    /// What vkmpsd needs to read wherever its configuration is: names of users, its own state, who its peers are.
     pub fn of_daemon() -> Self {
-        [
-            "/etc/vkmps",
-            "/etc/passwd",
-            "/etc/group",
-            "/etc/machine-id",
-            "/proc",
-        ]
-        .into_iter()
-        .fold(Self::nothing(), Self::read)
+        ["/etc/passwd", "/etc/group", "/etc/machine-id", "/proc"]
+            .into_iter()
+            .fold(Self::nothing(), Self::read)
     }
 
     fn with(mut self, path: impl Into<PathBuf>, access: impl Into<BitFlags<AccessFs>>) -> Self {
