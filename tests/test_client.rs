@@ -3,20 +3,24 @@
 //! It says on standard output how far it is, one line a step, and its parent acts on that.
 #![forbid(unsafe_code)]
 
-use std::error::Error;
 use std::io::{Read, Write, stdin, stdout};
 use std::time::Instant;
-use vkmps::{Client, Memory, Submission};
+use vkmps::{Client, Error, Memory, Submission};
 use vkmps_ipc::socket::Seqpacket;
 use vkmps_tests::kernels::{Adder, LONG, affine, affine_over, buffer_of, busy, program};
+use zbus::message::Flags;
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["add", rounds] => add(rounds.parse()?),
+        ["session", name] => session(name),
+        ["hostile-name"] => session(HOSTILE_NAME),
+        ["flood-bus", calls] => runtime()?.block_on(flood_bus(calls.parse()?)),
+        ["vanish-in-call"] => runtime()?.block_on(vanish_in_call()),
         ["wait"] => wait(),
         ["connecting"] => connecting(),
         ["greeted"] => greeted(),
@@ -36,6 +40,85 @@ fn add(rounds: u32) -> Outcome {
         adder.round(&client, round)?;
     }
     say("right")
+}
+
+/// Opens a session and does what its parent says, one line an order, one line an answer: `add` adds vectors and checks
+/// the result, `id` is the session's number.
+fn session(name: &str) -> Outcome {
+    let client = match Client::builder().name(name).connect() {
+        Ok(client) => client,
+        Err(error) => return say(&format!("refused {:?}", error.code())),
+    };
+    say(&format!("session {}", client.session()))?;
+    let mut adder = None;
+    for (round, order) in (0..).zip(stdin().lines()) {
+        match order?.as_str() {
+            "add" => say(&match added(&client, &mut adder, round) {
+                Ok(()) => "right".to_owned(),
+                Err(error) => format!("failed {:?}", error.code()),
+            })?,
+            "id" => say(&client.session().to_string())?,
+            order => return Err(format!("unknown order {order:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+/// One round, with what it needs from the rounds before.
+fn added(client: &Client, adder: &mut Option<Adder>, round: u32) -> Result<(), Error> {
+    let adder = match adder {
+        Some(adder) => adder,
+        None => adder.insert(Adder::new(client, 5000)?),
+    };
+    adder.round(client, round)
+}
+
+/// Calls the manager over and over and waits for no answer, then for the answer to one last call.
+async fn flood_bus(calls: u32) -> Outcome {
+    let bus = zbus::Connection::system().await?;
+    say("flooding")?;
+    for number in 0..calls {
+        let (method, flags) = match number % 3 {
+            0 => ("GetStatus", Flags::NO_REPLY_EXPECTED),
+            1 => ("Drain", Flags::NO_REPLY_EXPECTED),
+            // The bus itself answers those that are too many at a time.
+            _ => ("ListClients", Flags::empty()),
+        };
+        bus.send(&call(method, flags)?).await?;
+    }
+    let last = bus.call_method(
+        Some(MANAGER),
+        "/org/vkmps/Manager",
+        Some(MANAGER),
+        "GetStatus",
+        &(),
+    );
+    match last.await {
+        Ok(_) => say("answered with the status"),
+        Err(error) => say(&format!("answered with {error}")),
+    }
+}
+
+/// Is gone from the bus before its calls are answered.
+async fn vanish_in_call() -> Outcome {
+    let bus = zbus::Connection::system().await?;
+    for method in ["ListClients", "GetStatus", "Drain", "Reload"] {
+        bus.send(&call(method, Flags::empty())?).await?;
+    }
+    say("called")
+}
+
+fn call(method: &str, flags: Flags) -> zbus::Result<zbus::Message> {
+    let message = zbus::Message::method_call("/org/vkmps/Manager", method)
+        .destination(MANAGER)
+        .interface(MANAGER);
+    message.with_flags(flags).build(&())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// Waits for something long and says how that ended, and how long after the parent's word.
@@ -145,3 +228,7 @@ fn say(line: &str) -> Outcome {
     writeln!(output, "{line}")?;
     Ok(output.flush()?)
 }
+
+const MANAGER: &str = "org.vkmps.Manager";
+/// Would forge a field of the journal, colour a terminal and end a line.
+const HOSTILE_NAME: &str = "evil\nVKMPS_UID=0\nMESSAGE=forged\n\u{1b}[31m\u{7}";

@@ -1,10 +1,11 @@
-//! `cargo xtask demo`, `test`, `bench`, `install`: everything a fresh Debian machine needs to try, check and measure vkmps.
+//! `cargo xtask demo`, `test`, `e2e`, `bench`, `install`: everything a fresh Debian machine needs to try, check and measure vkmps.
 //!
 //! No dependencies, so that the first thing a stranger sees is not a long compilation.
 #![forbid(unsafe_code)]
 
 mod cargo;
 mod checks;
+mod e2e;
 mod install;
 mod packages;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Some("bench") => packages::provide().and_then(|()| bench(&rest)),
         Some("install") if rest.len() == 1 => packages::provide()
             .and_then(|()| Ok(cargo::build(Profile::Release)? && install::install(&rest[0])?)),
+        Some("e2e") => packages::provide().and_then(|()| e2e::run(&rest)),
         Some("test") => packages::provide().and_then(|()| checks::run()),
         _ => {
             eprintln!("{USAGE}");
@@ -56,4 +58,5 @@ const USAGE: &str = "\
 usage: cargo xtask demo [IMAGE.png] [--clients N] [--device IDX] [-o DIR]
        cargo xtask bench SCENARIO [--clients N] [--depth D] [--device IDX] [--seconds S] [--json]
        cargo xtask install PREFIX
-       cargo xtask test";
+       cargo xtask test
+       cargo xtask e2e [FILTER | --list | --shell]";

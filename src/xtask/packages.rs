@@ -70,7 +70,7 @@ fn answers<const N: usize>(program: &str, arguments: [impl AsRef<OsStr>; N]) -> 
 
 /// Each with what needs it. The compilers bring the development files of their own versions (`libstdc++-12-dev` on
 /// Debian 12), whatever those are called there.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 11] = [
     (
         "gcc",
         "links every program, and compiles the C programs of the tests",
@@ -89,9 +89,18 @@ const PACKAGES: [(&str, &str); 8] = [
         "the software device lavapipe, for machines without a GPU and for the tests",
     ),
     ("glslang-tools", "compiles shaders/*.comp again"),
-    ("dbus", "the private bus that the daemon is tested on"),
     (
         "pkg-config",
         "tells the C programs of the tests where libvkmps is",
+    ),
+    (
+        "systemd",
+        "process 1 of the machines that the packages are tested on",
+    ),
+    ("dbus", "the system bus of those machines"),
+    ("polkitd", "authorises on those machines"),
+    (
+        "util-linux",
+        "unshare, nsenter and setpriv start those machines and what runs in them",
     ),
 ];
