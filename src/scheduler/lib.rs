@@ -68,6 +68,13 @@ pub enum Input<'a> {
         /// Which queue.
         queue: usize,
     },
+    /// The stream's work has another priority from now on, what is queued included.
+    PriorityChanged {
+        /// Which.
+        stream: StreamKey,
+        /// Its lane.
+        priority: Priority,
+    },
     /// The stream's owner is gone: what is not in flight is dropped, and the slot is free when nothing is in flight.
     Closed {
         /// Which.
@@ -211,6 +218,7 @@ impl Scheduler {
                 self.list(stream);
             }
             Input::LevelCompleted { queue } => self.completed(queue, now, actions),
+            Input::PriorityChanged { stream, priority } => self.change_priority(stream, priority),
             Input::Closed { stream } => {
                 let state = &mut self.streams[stream.0 as usize];
                 state.closed = true;
@@ -220,6 +228,16 @@ impl Scheduler {
                 }
                 self.release(stream);
             }
+        }
+    }
+
+    /// Moves a stream to another lane. What binds it to a queue goes before the lanes either way.
+    fn change_priority(&mut self, key: StreamKey, priority: Priority) {
+        let stream = &mut self.streams[key.0 as usize];
+        let before = std::mem::replace(&mut stream.priority, priority);
+        if before != priority && stream.listed == Listed::Lane {
+            self.lanes[before as usize].retain(|other| *other != key);
+            self.lanes[priority as usize].push_back(key);
         }
     }
 

@@ -44,6 +44,7 @@ enum Op {
         queue: usize,
         microseconds: u64,
     },
+    SetPriority(usize, u8),
     Close(usize),
 }
 
@@ -73,6 +74,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         8 => submit,
         4 => Just(Op::Launch),
         4 => (any::<usize>(), 0..2000_u64).prop_map(|(queue, microseconds)| Op::Complete { queue, microseconds }),
+        2 => (any::<usize>(), any::<u8>()).prop_map(|(stream, priority)| Op::SetPriority(stream, priority)),
         1 => any::<usize>().prop_map(Op::Close),
     ];
     prop::collection::vec(op, 1..200)
@@ -116,13 +118,7 @@ impl World {
         let mut actions = Vec::new();
         match op {
             Op::Open(priority) => {
-                let all = [
-                    Priority::Low,
-                    Priority::Medium,
-                    Priority::High,
-                    Priority::Realtime,
-                ];
-                let key = self.scheduler.open(all[usize::from(priority) % 4]);
+                let key = self.scheduler.open(of_number(priority));
                 self.submitted.insert(key, 0);
                 self.retired.insert(key, 0);
                 self.open.push(key);
@@ -173,6 +169,12 @@ impl World {
                     &mut actions,
                 );
             }
+            Op::SetPriority(stream, priority) if !self.open.is_empty() => {
+                let stream = self.open[stream % self.open.len()];
+                let priority = of_number(priority);
+                let input = Input::PriorityChanged { stream, priority };
+                self.scheduler.handle(input, self.now, &mut actions);
+            }
             Op::Launch => self.scheduler.launch(self.now, &mut actions),
             Op::Complete {
                 queue,
@@ -197,7 +199,7 @@ impl World {
                 self.scheduler
                     .handle(Input::Closed { stream }, self.now, &mut actions);
             }
-            Op::Submit { .. } | Op::Close(_) => {}
+            Op::Submit { .. } | Op::SetPriority(..) | Op::Close(_) => {}
         }
         for action in actions {
             self.check(action);
@@ -208,6 +210,19 @@ impl World {
             in_flight + self.scheduler.waiting(),
             "a job is lost"
         );
+        self.check_lanes();
+    }
+
+    /// A stream that waits for any queue stands in the lane of its priority, once, and nobody else does.
+    fn check_lanes(&self) {
+        let scheduler = &self.scheduler;
+        for (slot, stream) in (0..).zip(&scheduler.streams) {
+            for (lane, keys) in scheduler.lanes.iter().enumerate() {
+                let there = keys.iter().filter(|key| key.0 == slot).count();
+                let waits = stream.listed == Listed::Lane && lane == stream.priority as usize;
+                assert_eq!(there, usize::from(waits), "{stream:?} in lane {lane}");
+            }
+        }
     }
 
     fn check(&mut self, action: Action) {
@@ -282,6 +297,16 @@ proptest! {
         }
         world.drain();
     }
+}
+
+fn of_number(priority: u8) -> Priority {
+    let all = [
+        Priority::Low,
+        Priority::Medium,
+        Priority::High,
+        Priority::Realtime,
+    ];
+    all[usize::from(priority) % all.len()]
 }
 
 fn submit(world: &mut World, stream: usize, memory: u64) {
@@ -377,6 +402,29 @@ fn a_higher_priority_is_taken_first_and_leaves_the_lower_one_a_place() {
         .iter()
         .filter(|job| medium.contains(&world.jobs[job].stream));
     assert_eq!((higher.count(), world.launched.len()), (7, 8));
+}
+
+#[test]
+fn a_priority_that_changes_takes_queued_work_along() {
+    let mut world = World::new(1);
+    for stream in 0..24 {
+        world.apply(Op::Open(1));
+        submit(&mut world, stream, 0);
+    }
+    let (fallen, risen) = ([world.open[0], world.open[1]], world.open[23]);
+    world.apply(Op::SetPriority(0, 0));
+    world.apply(Op::SetPriority(1, 0));
+    world.apply(Op::SetPriority(23, 2));
+    world.apply(Op::Launch);
+    let of = |job| world.jobs[job].stream;
+    let launched: Vec<_> = world.launched.iter().map(of).collect();
+    assert!(launched.contains(&risen), "it had been the last");
+    let fallen = launched.iter().filter(|stream| fallen.contains(stream));
+    assert_eq!(
+        (fallen.count(), launched.len()),
+        (1, 8),
+        "a lower priority has one place"
+    );
 }
 
 #[test]
