@@ -44,6 +44,11 @@ impl Broker {
         self.view(id, self.sessions.get(&id)?)
     }
 
+    /// The slot in the ledger that a session has until the engine reports it gone, open or not: its counters stand there.
+    pub fn slot(&self, id: SessionId) -> Option<u32> {
+        self.sessions.get(&id).map(|session| session.slot)
+    }
+
     /// Connections in any stage, and sessions that are not gone although their connection is: with none, nothing is lost
     /// when the daemon leaves.
     pub fn connections(&self) -> usize {
