@@ -166,6 +166,7 @@ impl<'a> Resolver<'a> {
                 end: self.job.bindings.len(),
             };
             let (base, groups) = (body.base, body.groups);
+            self.job.dispatches += 1;
             self.job.steps.push(Step::Dispatch {
                 program: program.clone(),
                 bindings,

@@ -145,10 +145,7 @@ impl Engine {
                 }
             }
             ToEngine::Stop => self.stopping = true,
-            ToEngine::SetPriority {
-                session: _,
-                priority: _,
-            } => {}
+            ToEngine::SetPriority { session, priority } => self.set_priority(session, priority),
             ToEngine::Ping { nonce } => self.tell(FromEngine::Pong { nonce }),
         }
         Ok(())
@@ -180,6 +177,22 @@ impl Engine {
             self.warm(index);
         }
         Ok(())
+    }
+
+    fn set_priority(&mut self, id: SessionId, priority: Priority) {
+        let Some(&index) = self.names.get(&id) else {
+            return;
+        };
+        let Some(session) = self.sessions[index].as_mut() else {
+            return;
+        };
+        // Of streams that are opened later, too.
+        session.priority = priority;
+        for stream in session.streams.iter().flatten() {
+            let stream = stream.key;
+            let input = Input::PriorityChanged { stream, priority };
+            self.scheduler.handle(input, self.now, &mut self.actions);
+        }
     }
 
     /// Ends a session: queued jobs are dropped, those in flight run to their end.

@@ -27,6 +27,9 @@ impl Engine {
             if let Err(text) = self.drain_stream(index, number)? {
                 self.fault(index, text);
             }
+            if let Some(session) = self.sessions[index].as_ref() {
+                self.ledger.count(session.slot, &session.counters);
+            }
             done += 1;
         }
         dirty.drain(..done);
@@ -158,6 +161,7 @@ impl Engine {
                 (state.session, state.stream) = (index, number);
                 state.payload_bytes = payload.len();
                 session.queued_bytes += payload.len();
+                session.counters.queued += 1;
                 let order = if shape.explicit {
                     Order::Explicit
                 } else {

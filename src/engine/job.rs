@@ -30,6 +30,8 @@ pub(crate) struct Job {
     /// Number of steps before the end of each stage.
     pub(crate) stages: Vec<usize>,
     pub(crate) hazards: Vec<Hazard>,
+    /// Among the steps; still known when these are gone.
+    pub(crate) dispatches: u32,
     /// Why it could not be recorded: no memory, a bug, or a driver that refuses.
     pub(crate) failure: Option<ErrorCode>,
 }
@@ -89,14 +91,15 @@ impl Job {
         self.data.clear();
         self.stages.clear();
         self.hazards.clear();
+        self.dispatches = 0;
         self.failure = None;
     }
 
     /// Drops what only recording needs.
     pub(crate) fn recorded(&mut self) {
-        let failure = self.failure;
+        let (dispatches, failure) = (self.dispatches, self.failure);
         self.clear();
-        self.failure = failure;
+        (self.dispatches, self.failure) = (dispatches, failure);
     }
 
     /// Steps of one stage.

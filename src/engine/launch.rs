@@ -3,6 +3,7 @@
 use crate::builder::code;
 use crate::engine::{Engine, Failure, Flight, Purpose};
 use crate::job::{Job, Step};
+use std::time::Duration;
 use vkmps_gpu::{Batch, Bind, Error, Timing};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
@@ -78,7 +79,8 @@ impl Engine {
     pub(crate) fn submit_flights(&mut self, queue: usize, first: usize) -> Result<(), Failure> {
         let state = &mut self.queues[queue];
         if first == 0 {
-            state.pace.begun(self.now);
+            // Not when the turn began: recording takes its time.
+            state.pace.begun(self.clock.elapsed());
         }
         let mut batches: Vec<&mut Batch> = state
             .flights
@@ -144,18 +146,23 @@ impl Engine {
                 };
                 any = true;
                 let state = &mut self.queues[queue];
-                state.pace.completed(self.now);
+                let took = state.pace.completed(self.now);
+                let ran = flight.batch.is_some();
                 if let Some(mut batch) = flight.batch {
                     batch.release()?;
                     state.spare.push(batch);
                 }
                 match flight.purpose {
                     Purpose::Level => {
+                        let over = self.actions.len();
                         self.scheduler.handle(
                             Input::LevelCompleted { queue },
                             self.now,
                             &mut self.actions,
                         );
+                        if ran {
+                            self.charge(took, over);
+                        }
                     }
                     Purpose::Clear {
                         session,
@@ -172,17 +179,39 @@ impl Engine {
         Ok(any)
     }
 
+    /// Charges a level's time to the sessions of its jobs: those that retire by the actions from `first` on. Equal parts,
+    /// until there is a model of costs.
+    fn charge(&mut self, took: Duration, first: usize) {
+        let retired = &self.actions[first..];
+        let Some(part) = took.as_nanos().checked_div(retired.len() as u128) else {
+            return;
+        };
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        for action in retired {
+            if let Action::Retired(key) = action
+                && let Some(session) = self.sessions[self.jobs.get(*key).session].as_mut()
+            {
+                let time = &mut session.counters.device_time_ns;
+                *time = time.saturating_add(part);
+            }
+        }
+    }
+
     /// A job is over, or will never run.
     fn retire(&mut self, key: JobKey, dropped: bool) {
         let job = self.jobs.get(key);
         let (index, number, failure) = (job.session, job.stream, job.failure);
-        let payload_bytes = job.payload_bytes;
+        let (payload_bytes, dispatches) = (job.payload_bytes, job.dispatches);
         self.jobs.give_back(key);
         let Some(session) = self.sessions[index].as_mut() else {
             return;
         };
         session.jobs -= 1;
         session.queued_bytes -= payload_bytes;
+        session.counters.queued -= 1;
+        if !dropped && failure.is_none() {
+            session.counters.dispatches += u64::from(dispatches);
+        }
         session.active = self.now;
         if session.closing {
             if session.jobs == 0 {
@@ -219,6 +248,8 @@ impl Engine {
             };
             stream.touched = false;
             let (ledger, slot) = (&self.ledger, session.slot);
+            // Who hears of a completion finds it counted.
+            ledger.count(slot, &session.counters);
             stream.publish(|progress, consumed| {
                 ledger.retired(
                     slot,
@@ -249,6 +280,7 @@ impl Engine {
     fn remove_gone(&mut self) {
         while let Some(index) = self.gone.pop() {
             if let Some(session) = self.sessions[index].take() {
+                self.ledger.count(session.slot, &session.counters);
                 self.ledger.assign(session.slot, None);
                 self.names.remove(&session.id);
                 self.free_sessions.push(index);

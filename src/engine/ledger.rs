@@ -1,12 +1,16 @@
 //! What was done, written where it survives this process; layout in [`vkmps_protocol::ledger`].
 
+use crate::session::Counters;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use vkmps_ipc::SystemError;
 use vkmps_ipc::memory::Region;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::handle::SessionId;
-use vkmps_protocol::ledger::{LEDGER_BYTES, SESSION, SLOT_BYTES, stream, stream_offset};
+use vkmps_protocol::ledger::{
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SESSION, SLOT_BYTES, SUSPECT, stream,
+    stream_offset,
+};
 use vkmps_protocol::limits::MAX_SESSIONS;
 
 /// The ledger, mapped.
@@ -34,12 +38,31 @@ impl Ledger {
 
     /// Gives a slot to a session, or frees it (`None`).
     pub(crate) fn assign(&self, slot: Slot, session: Option<SessionId>) {
-        // What the last session of the slot left must not be taken for this one's.
-        self.0.clear(slot.0 * SLOT_BYTES, SLOT_BYTES);
+        // What the last session of the slot left must not be taken for this one's. Its counters stay until then: vkmpsd
+        // adds them up when it hears that the session is gone.
+        let kept = match session {
+            Some(_) => 0,
+            None => SUSPECT,
+        };
+        self.0.clear(slot.0 * SLOT_BYTES + kept, SLOT_BYTES - kept);
         let session = session.map_or(0, |session| session.0);
         self.0
             .u64(slot.0 * SLOT_BYTES + SESSION)
             .store(session, Ordering::Release);
+    }
+
+    /// Records what a session's work came to so far.
+    pub(crate) fn count(&self, slot: Slot, counters: &Counters) {
+        let base = slot.0 * SLOT_BYTES;
+        self.0
+            .u64(base + DISPATCHES)
+            .store(counters.dispatches, Ordering::Relaxed);
+        self.0
+            .u64(base + DEVICE_TIME_NS)
+            .store(counters.device_time_ns, Ordering::Relaxed);
+        self.0
+            .u32(base + QUEUED)
+            .store(counters.queued, Ordering::Relaxed);
     }
 
     /// Records that submits of a stream up to `value` have retired; before the client hears of it.

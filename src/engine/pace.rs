@@ -15,11 +15,13 @@ impl Pace {
         self.begun = now;
     }
 
-    /// The oldest level is over; the next one begins.
-    pub(crate) fn completed(&mut self, now: Duration) {
+    /// The oldest level is over; the next one begins. How long it took: it began with its own submission or with the end
+    /// of the one before it, whichever came later.
+    pub(crate) fn completed(&mut self, now: Duration) -> Duration {
         let took = now.saturating_sub(self.begun);
         self.average = (self.average * 3 + took) / 4;
         self.begun = now;
+        took
     }
 
     /// When the level that runs should be over.

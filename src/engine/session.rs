@@ -47,6 +47,7 @@ pub(crate) struct Session {
     pub(crate) partial_bytes: usize,
     /// Bytes of the payloads of its jobs.
     pub(crate) queued_bytes: usize,
+    pub(crate) counters: Counters,
     /// Whether the engine polls its ring; else it rings.
     pub(crate) hot: bool,
     /// Whether its client may poll for completions.
@@ -77,6 +78,7 @@ impl Session {
             jobs: 0,
             partial_bytes: 0,
             queued_bytes: 0,
+            counters: Counters::default(),
             hot: false,
             may_poll: false,
             active: Duration::ZERO,
@@ -84,6 +86,15 @@ impl Session {
             refusals: Refusals::default(),
         }
     }
+}
+
+/// What administrators see of a session's work; the ledger has it, where its meaning stands too.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) dispatches: u64,
+    pub(crate) device_time_ns: u64,
+    /// Jobs, in other words.
+    pub(crate) queued: u32,
 }
 
 /// Limits how often refused submits are reported: a client must not flood the log.

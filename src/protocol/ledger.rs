@@ -5,7 +5,8 @@
 //! and "acknowledged" means that the completion was published.
 //!
 //! The counters of a session are for administrators: each is written on its own, with relaxed order, when a level is over
-//! or a submit is accepted, and they may contradict each other for a moment. A slot that changes hands is cleared first.
+//! or submits are accepted, and they may contradict each other for a moment. They stand when the session is gone, until
+//! the slot is another session's.
 
 use crate::limits::{MAX_SESSIONS, MAX_STREAMS};
 
