@@ -30,6 +30,8 @@ pub(crate) fn build(profile: Profile) -> io::Result<bool> {
                 "--package",
                 "vkmps-bench",
                 "--package",
+                "vkmps-ctl",
+                "--package",
                 "vkmps-capi",
                 "--package",
                 "vkmps-ctl",

@@ -1,10 +1,12 @@
-//! `cargo xtask demo`, `test`, `e2e`, `bench`, `install`: everything a fresh Debian machine needs to try, check and measure vkmps.
+//! `cargo xtask demo`, `test`, `e2e`, `bench`, `install`, `deb`: everything a fresh Debian machine needs to try, check,
+//! measure and package vkmps.
 //!
 //! No dependencies, so that the first thing a stranger sees is not a long compilation.
 #![forbid(unsafe_code)]
 
 mod cargo;
 mod checks;
+mod deb;
 mod e2e;
 mod install;
 mod packages;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Some("install") if rest.len() == 1 => packages::provide()
             .and_then(|()| Ok(cargo::build(Profile::Release)? && install::install(&rest[0])?)),
         Some("e2e") => packages::provide().and_then(|()| e2e::run(&rest)),
+        Some("deb") if rest.is_empty() => packages::provide().and_then(|()| deb::run()),
         Some("test") => packages::provide().and_then(|()| checks::run()),
         _ => {
             eprintln!("{USAGE}");
@@ -58,5 +61,6 @@ const USAGE: &str = "\
 usage: cargo xtask demo [IMAGE.png] [--clients N] [--device IDX] [-o DIR]
        cargo xtask bench SCENARIO [--clients N] [--depth D] [--device IDX] [--seconds S] [--json]
        cargo xtask install PREFIX
+       cargo xtask deb
        cargo xtask test
        cargo xtask e2e [FILTER | --list | --shell]";

@@ -70,7 +70,7 @@ fn answers<const N: usize>(program: &str, arguments: [impl AsRef<OsStr>; N]) -> 
 
 /// Each with what needs it. The compilers bring the development files of their own versions (`libstdc++-12-dev` on
 /// Debian 12), whatever those are called there.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 13] = [
     (
         "gcc",
         "links every program, and compiles the C programs of the tests",
@@ -103,4 +103,6 @@ const PACKAGES: [(&str, &str); 11] = [
         "util-linux",
         "unshare, nsenter and setpriv start those machines and what runs in them",
     ),
+    ("debhelper", "makes the Debian packages"),
+    ("lintian", "checks them"),
 ];
