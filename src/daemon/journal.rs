@@ -1,217 +1,252 @@
-//! The log: where it goes, and what a line of each kind of event has.
+//! The log: where it goes, and how much of it.
+//!
+//! Under systemd lines go to journald with a field for each fact, else to standard error or a file, as text. Either way
+//! nobody who reads the log, or does not, can stop the daemon.
+
+mod event;
+mod journald;
+mod losses;
+mod message_id;
+mod output;
+mod rate;
+mod text;
 
 use crate::config::{Config, Options};
 use crate::startup::RunError;
-use std::sync::Arc;
-use tracing::{error, info, warn};
+use journald::Journald;
+use message_id::Kind;
+use output::Output;
+use rate::{Cause, Limits, Verdict};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Instant;
+use text::Text;
+use tracing::{Subscriber, error, info, warn};
 use tracing_subscriber::filter::EnvFilter;
-use tracing_subscriber::fmt::layer;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
-use vkmps_broker::{Admission, Cause, Client, Event};
+use vkmps_broker::Event;
 use vkmps_bus::LogLevel;
-use vkmps_protocol::handle::ProgramHash;
 
-/// Opens the log. Without options warnings go to standard error; with a file, they go there.
-pub(crate) fn start(options: &Options, config: &Config) -> Result<(), RunError> {
-    let level = if options.log || options.log_path.is_some() {
-        config.log.level
-    } else {
-        config.log.level.min(LogLevel::Warn)
-    };
-    let filter =
-        EnvFilter::try_from_env("VKMPS_LOG").unwrap_or_else(|_| EnvFilter::new(level.name()));
-    let to_stderr = options.log || options.log_path.is_none();
-    let stderr = to_stderr.then(|| {
-        layer()
-            .with_ansi(false)
-            .with_target(false)
-            .with_writer(std::io::stderr)
-    });
-    let file = options.log_path.as_ref().map(|path| {
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path);
-        file.map_err(|source| RunError::Log {
-            path: path.clone(),
-            source,
-        })
-    });
-    let file = file.transpose()?.map(|file| {
-        layer()
-            .with_ansi(false)
-            .with_target(false)
-            .with_writer(Arc::new(file))
-    });
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(stderr)
-        .with(file)
-        .init();
-    std::panic::set_hook(Box::new(|panic| {
-        // A daemon in an unknown state serves nobody; systemd starts another one.
-        error!(%panic, "vkmpsd has a bug and stops");
-        std::process::abort();
-    }));
-    Ok(())
+/// Changes how much is logged.
+#[derive(Debug)]
+pub(crate) struct LogControl {
+    filter: reload::Handle<EnvFilter, Registry>,
+    level: LogLevel,
+    /// Nobody asked for a log, so that what is configured for one does not apply.
+    quiet: bool,
 }
 
-/// One line for one event. Names and texts that clients chose are quoted, control characters escaped.
-pub(crate) fn write(event: &Event) {
-    match event {
-        Event::ClientConnected { client, priority } => {
-            let Client { uid, pid, name, .. } = client;
-            info!(
-                client = id(client),
-                uid,
-                pid,
-                ?name,
-                ?priority,
-                "client connected"
-            );
+impl LogControl {
+    /// What is logged now, apart from what the environment says.
+    pub(crate) fn level(&self) -> LogLevel {
+        self.level
+    }
+
+    /// An administrator wants this much logged.
+    pub(crate) fn set_level(&mut self, level: LogLevel) {
+        self.level = level;
+        if let Err(error) = self.filter.reload(filter(level)) {
+            warn!(%error, "cannot change the log level, ignoring");
         }
-        Event::ClientDisconnected { client, cause } => {
-            let Client { uid, pid, name, .. } = client;
-            match cause {
-                Cause::HangUp => info!(client = id(client), uid, pid, ?name, "client disconnected"),
-                Cause::Terminated => {
-                    warn!(client = id(client), uid, pid, ?name, "client {cause}");
-                }
-                Cause::Stalled => {
-                    warn!(
-                        client = id(client),
-                        uid,
-                        pid,
-                        ?name,
-                        "client does not read its socket, ended"
-                    );
-                }
-                Cause::Ended(code) => {
-                    warn!(
-                        client = id(client),
-                        uid,
-                        pid,
-                        ?name,
-                        ?code,
-                        "client's session ended: {code}"
-                    );
-                }
-            }
-        }
-        Event::ConnectionRefused { client, code, text } => {
-            let Client { uid, pid, name, .. } = client;
-            warn!(uid, pid, ?name, ?code, ?text, "connection refused");
-        }
-        Event::ProtocolViolation { client, text } => {
-            let Client { uid, pid, name, .. } = client;
-            warn!(
-                client = id(client),
-                uid,
-                pid,
-                ?name,
-                ?text,
-                "protocol violation"
-            );
-        }
-        Event::ProgramRegistered { client, hash } => {
-            info!(
-                client = id(client),
-                uid = client.uid,
-                program = short(*hash),
-                "program registered"
-            );
-        }
-        Event::ProgramRefused {
-            client, code, text, ..
-        } => {
-            warn!(
-                client = id(client),
-                uid = client.uid,
-                ?code,
-                ?text,
-                "program refused"
-            );
-        }
-        Event::ProgramQuarantined { hash, text } => {
-            warn!(program = short(*hash), text, "program quarantined");
-        }
-        Event::AllocationRefused {
-            client,
-            bytes,
-            class,
-            code,
-            text,
-        } => {
-            warn!(
-                client = id(client),
-                uid = client.uid,
-                bytes,
-                ?class,
-                ?code,
-                text,
-                "allocation refused"
-            );
-        }
-        Event::SubmitRefused {
-            client,
-            stream,
-            value,
-            code,
-            suppressed,
-        } => {
-            warn!(
-                client = id(client),
-                uid = client.uid,
-                stream,
-                value,
-                ?code,
-                suppressed,
-                "submit refused"
-            );
-        }
-        Event::EngineReady {
-            device,
-            extensions,
-            warnings,
-        } => {
-            let (name, driver, queues) = (&device.name, &device.driver, device.queues);
-            info!(device = name, driver, queues, ?extensions, "engine ready");
-            for check in warnings {
-                warn!(check, "the engine's sandbox has a gap");
-            }
-        }
-        Event::EngineNotStarted { text } => error!("no engine: {}", text.escape_debug()),
-        Event::DeviceLost { text } => error!(text, "device lost"),
-        Event::EngineDied { reason, sessions } => error!(reason, sessions, "engine died"),
-        Event::PriorityChanged { client, from, to } => {
-            info!(
-                client = id(client),
-                uid = client.uid,
-                ?from,
-                ?to,
-                "priority changed"
-            );
-        }
-        Event::AdmissionChanged {
-            admission: Admission::Closed,
-            sessions,
-        } => info!(sessions, "drained, newcomers are refused"),
-        Event::AdmissionChanged {
-            admission: Admission::Open,
-            sessions,
-        } => info!(sessions, "resumed, newcomers are let in"),
-        Event::Stopping { sessions } => info!(sessions, "stopping"),
+    }
+
+    /// The configuration says this.
+    pub(crate) fn configure(&mut self, config: &Config) {
+        self.set_level(level(config, self.quiet));
     }
 }
 
-fn id(client: &Client) -> u64 {
-    client.session.map_or(0, |session| session.0)
+/// Opens the log: journald's if systemd connected it, else a file or standard error. Without options only warnings go
+/// to standard error.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub(crate) fn start(options: &Options, config: &Config) -> Result<LogControl, RunError> {
+    let asked = options.log || options.log_path.is_some();
+    // Without journald standard error is as good as ever.
+    let journald = (!asked && journald::reads_stderr())
+        .then(|| Journald::new(Path::new(journald::SOCKET)).ok())
+        .flatten();
+    let quiet = !asked && journald.is_none();
+    let to_stderr = journald.is_none() && (options.log || options.log_path.is_none());
+    let stderr = to_stderr.then(|| lines(Output::new(std::io::stderr())));
+    let file = options.log_path.as_deref().map(open).transpose()?;
+    let level = level(config, quiet);
+    let (filter, handle) = reload::Layer::new(filter(level));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(journald)
+        .with(stderr)
+        .with(file.map(|file| lines(Output::new(file))))
+        .init();
+    std::panic::set_hook(Box::new(|panic| {
+        // A daemon in an unknown state serves nobody; systemd starts another one.
+        error!(MESSAGE_ID = Kind::Bug.id(), %panic, "vkmpsd has a bug and stops");
+        std::process::abort();
+    }));
+    Ok(LogControl {
+        filter: handle,
+        level,
+        quiet,
+    })
 }
 
-fn short(hash: ProgramHash) -> String {
-    hash.0[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// One line for one event, unless its client caused too many of them.
+pub(crate) fn write(event: &Event) {
+    let (kind, client) = event::subject(event);
+    let uid = client.map(|client| client.uid);
+    within_limits(uid, kind, |suppressed| event::write(event, suppressed));
+    if let (Some(client), Some(limit)) = (client, event.limit()) {
+        within_limits(uid, Kind::LimitReached, |suppressed| {
+            event::write_limit(client, limit, suppressed);
+        });
+    }
+}
+
+/// A D-Bus call was refused.
+pub(crate) fn denied(uid: Option<u32>, sender: &str, action: &str) {
+    // Whom the bus does not know is nobody.
+    within_limits(
+        Some(uid.unwrap_or(u32::MAX)),
+        Kind::CallDenied,
+        |suppressed| {
+            warn!(
+                MESSAGE_ID = Kind::CallDenied.id(),
+                VKMPS_UID = uid,
+                VKMPS_SENDER = sender,
+                VKMPS_ACTION = action,
+                VKMPS_SUPPRESSED = suppressed,
+                "call denied"
+            );
+        },
+    );
+}
+
+/// The daemon serves.
+pub(crate) fn started() {
+    let version = env!("CARGO_PKG_VERSION");
+    info!(MESSAGE_ID = Kind::Started.id(), version, "ready");
+}
+
+/// The daemon is about to end.
+pub(crate) fn stopped() {
+    let untold = limits().rest();
+    untold.into_iter().for_each(report_suppressed);
+    info!(MESSAGE_ID = Kind::Stopped.id(), "stopped");
+}
+
+/// New settings are in force, but for keys that need a restart.
+pub(crate) fn configuration_reloaded(needing_restart: &[&str]) {
+    let id = Kind::ConfigurationReloaded.id();
+    match needing_restart {
+        [] => info!(MESSAGE_ID = id, "configuration reloaded"),
+        keys => {
+            let keys = keys.join(" ");
+            warn!(
+                MESSAGE_ID = id,
+                keys, "configuration reloaded, some keys need a restart"
+            );
+        }
+    }
+}
+
+/// A reload changed nothing.
+pub(crate) fn configuration_refused(reason: &str) {
+    error!(
+        MESSAGE_ID = Kind::ConfigurationRefused.id(),
+        VKMPS_REASON = reason,
+        "the configuration is bad, the old one stays"
+    );
+}
+
+/// A check of the confinement failed and the daemon serves nevertheless.
+pub(crate) fn sandbox_gap(reason: &str) {
+    warn!(
+        MESSAGE_ID = Kind::SandboxGap.id(),
+        VKMPS_REASON = reason,
+        "the sandbox has a gap"
+    );
+}
+
+/// Lets `write` write if its cause may, and tells of floods that are over.
+fn within_limits(uid: Option<u32>, kind: Kind, write: impl FnOnce(Option<u64>)) {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let Some(uid) = uid else { return write(None) };
+    let now = START.elapsed();
+    let (verdict, over) = {
+        let mut limits = limits();
+        (limits.judge(Cause { uid, kind }, now), limits.over(now))
+    };
+    over.into_iter().for_each(report_suppressed);
+    if let Verdict::Write { suppressed } = verdict {
+        write((suppressed > 0).then_some(suppressed));
+    }
+}
+
+fn report_suppressed((cause, lines): (Cause, u64)) {
+    warn!(
+        MESSAGE_ID = Kind::LinesSuppressed.id(),
+        VKMPS_UID = cause.uid,
+        VKMPS_SUPPRESSED = lines,
+        kind = ?cause.kind,
+        "lines suppressed"
+    );
+}
+
+/// Limits of the one log that a process has. The lock is taken by the main loop alone, and held for no wait.
+fn limits() -> std::sync::MutexGuard<'static, Limits> {
+    static LIMITS: LazyLock<Mutex<Limits>> = LazyLock::new(Mutex::default);
+    LIMITS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn level(config: &Config, quiet: bool) -> LogLevel {
+    match quiet {
+        false => config.log.level,
+        true => config.log.level.min(LogLevel::Warn),
+    }
+}
+
+/// What the environment says comes on top.
+fn filter(level: LogLevel) -> EnvFilter {
+    // The bus library has much to say about every message.
+    let library = level.min(LogLevel::Warn);
+    let ours = format!("{level},zbus={library}");
+    std::env::var("VKMPS_LOG")
+        .ok()
+        .and_then(|more| EnvFilter::builder().parse(format!("{ours},{more}")).ok())
+        .unwrap_or_else(|| EnvFilter::new(ours))
+}
+
+/// For appending. What has no reader or no room is not waited for.
+fn open(path: &Path) -> Result<File, RunError> {
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o640)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path);
+    file.map_err(|source| RunError::Log {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Lines of text with time and level.
+fn lines<S>(output: Output<impl AsFd + Send + Sync + 'static>) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
+        .fmt_fields(Text)
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(output)
+        // It would print to standard error, and panic if that fails too.
+        .log_internal_errors(false)
 }

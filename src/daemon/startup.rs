@@ -84,7 +84,7 @@ struct Commands {
 pub(crate) fn run(options: &Options, config: &Config) -> Result<(), RunError> {
     let commands = commands(options, config)?;
     raise_limits();
-    journal::start(options, config)?;
+    let _log = journal::start(options, config)?;
     for setting in config.without_effect(options) {
         tracing::warn!(setting, "has no effect yet");
     }
@@ -150,14 +150,14 @@ async fn serve(
     let server = Server::new(Broker::new(config), supervisor, resources, happenings);
     let report = enclosed.seal()?;
     for warning in report.warnings {
-        tracing::warn!("{warning}");
+        journal::sandbox_gap(&warning.to_string());
     }
     tracing::info!(landlock = %report.extent, "confined");
     notify(NotifyState::Ready);
-    tracing::info!("ready");
+    journal::started();
     let end = server.run(happened).await;
     notify(NotifyState::Stopping);
-    tracing::info!("stopped");
+    journal::stopped();
     Ok(end?)
 }
 

@@ -11,6 +11,7 @@ use vkmps_protocol::{MAGIC, VERSION_MAJOR, encode};
 use vkmps_tests::daemon::Daemon;
 use vkmps_tests::hostile::{Connection, Reply, Session, hello, hello_with, registration};
 use vkmps_tests::kernels::module;
+use vkmps_tests::patience::eventually;
 use vkmps_tests::witness::Witness;
 
 #[test]
@@ -31,10 +32,10 @@ fn packets_that_are_no_message_end_their_connection_and_nothing_else() {
     let at = greeting.len() - 6;
     packets.push([&greeting[..at], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat());
     packets.push([&greeting[..at], &[2, 0xc3, 0x28]].concat());
-    for packet in packets {
+    for (number, packet) in packets.iter().enumerate() {
         let mark = daemon.log().mark();
         let connection = Connection::open(daemon.socket());
-        connection.send(&packet, &[]);
+        connection.send(packet, &[]);
         assert_eq!(
             connection.verdict(),
             Some(ErrorCode::Protocol),
@@ -42,8 +43,38 @@ fn packets_that_are_no_message_end_their_connection_and_nothing_else() {
             packet.len(),
             &packet[..packet.len().min(40)]
         );
-        daemon.log().line_after(mark, &["protocol violation"]);
+        if number < LOGGED {
+            daemon.log().line_after(mark, &["protocol violation"]);
+        }
     }
+    witness.goes_on();
+}
+
+#[test]
+fn whoever_breaks_the_protocol_again_and_again_cannot_flood_the_log() {
+    let daemon = Daemon::start();
+    let witness = Witness::of(&daemon);
+    let mut broken = 0;
+    let mut break_it = || {
+        let connection = Connection::open(daemon.socket());
+        connection.send(&[0xff], &[]);
+        assert_eq!(connection.verdict(), Some(ErrorCode::Protocol));
+        broken += 1;
+    };
+    (0..500).for_each(|_| break_it());
+    eventually("a later line says how many were left out", || {
+        break_it();
+        daemon.log().says(&["protocol violation", "suppressed="])
+    });
+    let text = daemon.log().text();
+    let lines = text
+        .lines()
+        .filter(|line| line.contains("protocol violation"));
+    let lines = lines.count();
+    assert!(
+        (LOGGED..broken).contains(&lines),
+        "{lines} lines of {broken}"
+    );
     witness.goes_on();
 }
 
@@ -178,3 +209,6 @@ fn a_client_that_reads_no_answers_is_let_go() {
         .line_after(mark, &[&format!("client={} ", session.id), "does not read"]);
     witness.goes_on();
 }
+
+/// So many lines of one kind about one user are written at once; of more, a few in a second.
+const LOGGED: usize = 50;

@@ -174,6 +174,6 @@ fn expect_violation(daemon: &Daemon, session: &Session, what: &str) {
     assert_eq!(session.ended_with(), ErrorCode::Protocol, "{what}");
     let id = format!("client={} ", session.id);
     eventually("the log says which and why", || {
-        daemon.log().says(&["protocol violation", &id, "text="])
+        daemon.log().says(&["protocol violation", &id, "reason="])
     });
 }

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use nix::sys::stat::Mode;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +11,7 @@ use vkmps_tests::daemon::{Daemon, SOCKET, command, command_with_engine, spawn};
 use vkmps_tests::folder::Folder;
 use vkmps_tests::kernels::Adder;
 use vkmps_tests::patience::eventually;
+use vkmps_tests::witness::Witness;
 
 #[test]
 fn the_help_names_every_option() {
@@ -27,6 +29,9 @@ fn the_help_names_every_option() {
             "--instrument-submodular",
             "-l, --log",
             "-L, --log-path",
+            "--config <PATH>",
+            "--check-config",
+            "--bus <BUS>",
             "-h, --help",
         ];
         let modes = ["exclusive-throughput", "cooperative-fairshare"];
@@ -144,6 +149,28 @@ fn the_log_goes_to_the_file_that_is_named_and_is_quiet_unless_asked_for() {
     let output = nowhere.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/vkmpsd.log"));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nobody() {
+    // A disk without room.
+    let daemon = Daemon::start_with(|command| _ = command.args(["-L", "/dev/full"]));
+    let witness = Witness::of(&daemon);
+    witness.goes_on();
+    // A FIFO that nobody reads is not waited for.
+    let folder = Folder::new();
+    let fifo = folder.join("log");
+    nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let mut nobody = command(&folder);
+    nobody
+        .arg("-s")
+        .arg(folder.join(SOCKET))
+        .arg("-L")
+        .arg(&fifo);
+    let output = nobody.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(&*fifo.to_string_lossy()), "{text}");
 }
 
 #[test]

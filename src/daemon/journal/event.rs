@@ -1,0 +1,237 @@
+//! What the broker reports, one line each.
+
+use super::message_id::Kind;
+use tracing::{error, info, warn};
+use vkmps_broker::{Admission, Cause, Client, Event, Limit};
+use vkmps_protocol::handle::ProgramHash;
+use vkmps_protocol::message::Priority;
+
+/// A line about a client: all of them say who it is, so that `journalctl VKMPS_UID=1000` has them all. Names and texts
+/// that clients chose are quoted, control characters escaped.
+macro_rules! client_line {
+    ($level:ident, $line:expr, $client:expr, {$($fields:tt)*}, $($message:tt)+) => {
+        tracing::$level!(
+            MESSAGE_ID = $line.kind.id(),
+            VKMPS_CLIENT = $client.session.map(|session| session.0),
+            VKMPS_UID = $client.uid,
+            VKMPS_PID = $client.pid,
+            VKMPS_NAME = $client.name,
+            $($fields)*
+            VKMPS_SUPPRESSED = $line.suppressed,
+            $($message)+
+        )
+    };
+}
+
+/// What an event is, and which client caused it.
+pub(super) fn subject(event: &Event) -> (Kind, Option<&Client>) {
+    match event {
+        Event::ClientConnected { client, .. } => (Kind::ClientConnected, Some(client)),
+        Event::ClientDisconnected { client, .. } => (Kind::ClientDisconnected, Some(client)),
+        Event::ConnectionRefused { client, .. } => (Kind::ConnectionRefused, Some(client)),
+        Event::ProtocolViolation { client, .. } => (Kind::ProtocolViolation, Some(client)),
+        Event::ProgramRegistered { client, .. } => (Kind::ProgramRegistered, Some(client)),
+        Event::ProgramRefused { client, .. } => (Kind::ProgramRefused, Some(client)),
+        Event::AllocationRefused { client, .. } => (Kind::AllocationRefused, Some(client)),
+        Event::SubmitRefused { client, .. } => (Kind::SubmitRefused, Some(client)),
+        // An administrator's doing.
+        Event::PriorityChanged { .. } => (Kind::PriorityChanged, None),
+        Event::ProgramQuarantined { .. } => (Kind::ProgramQuarantined, None),
+        Event::EngineReady { .. } => (Kind::DeviceFound, None),
+        Event::EngineNotStarted { .. } => (Kind::NoDevice, None),
+        Event::DeviceLost { .. } => (Kind::DeviceLost, None),
+        Event::EngineDied { .. } => (Kind::EngineDied, None),
+        Event::AdmissionChanged { admission, .. } => match admission {
+            Admission::Closed => (Kind::Drained, None),
+            Admission::Open => (Kind::Resumed, None),
+        },
+        Event::Stopping { .. } => (Kind::Stopping, None),
+    }
+}
+
+/// What is the same in all lines.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    kind: Kind,
+    suppressed: Option<u64>,
+}
+
+/// Writes the line. `suppressed` lines of the kind were not written before it.
+pub(super) fn write(event: &Event, suppressed: Option<u64>) {
+    let (kind, _) = subject(event);
+    let line = Line { kind, suppressed };
+    match event {
+        Event::ClientConnected { client, priority } => {
+            let priority = name(*priority);
+            client_line!(info, line, client, { VKMPS_PRIORITY = %priority, }, "client connected");
+        }
+        Event::ClientDisconnected { client, cause } => disconnected(line, client, *cause),
+        Event::ConnectionRefused { client, code, text } => {
+            client_line!(warn, line, client, { VKMPS_CODE = ?code, VKMPS_REASON = text, }, "connection refused");
+        }
+        Event::ProtocolViolation { client, text } => {
+            client_line!(warn, line, client, { VKMPS_REASON = text, }, "protocol violation");
+        }
+        Event::ProgramRegistered { client, hash } => {
+            let hash = short(*hash);
+            client_line!(info, line, client, { VKMPS_PROGRAM = %hash, }, "program registered");
+        }
+        Event::ProgramRefused {
+            client, code, text, ..
+        } => {
+            client_line!(warn, line, client, { VKMPS_CODE = ?code, VKMPS_REASON = text, }, "program refused");
+        }
+        Event::AllocationRefused {
+            client,
+            bytes,
+            class,
+            code,
+            text,
+        } => {
+            client_line!(
+                warn,
+                line,
+                client,
+                { VKMPS_BYTES = bytes, class = ?class, VKMPS_CODE = ?code, VKMPS_REASON = text, },
+                "allocation refused"
+            );
+        }
+        Event::SubmitRefused {
+            client,
+            stream,
+            value,
+            code,
+            suppressed: by_engine,
+        } => {
+            let all = suppressed.unwrap_or(0).saturating_add((*by_engine).into());
+            let suppressed = (all > 0).then_some(all);
+            let line = Line { kind, suppressed };
+            client_line!(warn, line, client, { stream = stream, value = value, VKMPS_CODE = ?code, }, "submit refused");
+        }
+        Event::PriorityChanged { client, from, to } => {
+            let (from, to) = (name(*from), name(*to));
+            client_line!(info, line, client, { VKMPS_PRIORITY = %to, from = %from, }, "priority changed");
+        }
+        _ => of_daemon(event, kind),
+    }
+}
+
+/// A limit that the event before was about.
+pub(super) fn write_limit(client: &Client, limit: Limit, suppressed: Option<u64>) {
+    let limit = match limit {
+        Limit::Memory => "memory",
+        Limit::Clients => "clients",
+        Limit::Programs => "programs",
+        Limit::Buffers => "buffers",
+        Limit::Submits => "submits",
+    };
+    let kind = Kind::LimitReached;
+    let line = Line { kind, suppressed };
+    client_line!(warn, line, client, { VKMPS_LIMIT = %limit, }, "limit reached");
+}
+
+fn disconnected(line: Line, client: &Client, cause: Cause) {
+    match cause {
+        Cause::HangUp => {
+            client_line!(info, line, client, { VKMPS_REASON = %cause, }, "client disconnected");
+        }
+        Cause::Terminated => {
+            client_line!(warn, line, client, { VKMPS_REASON = %cause, }, "client {cause}");
+        }
+        Cause::Stalled => {
+            client_line!(
+                warn,
+                line,
+                client,
+                { VKMPS_REASON = %cause, },
+                "client does not read its socket, ended"
+            );
+        }
+        Cause::Ended(code) => {
+            client_line!(
+                warn,
+                line,
+                client,
+                { VKMPS_CODE = ?code, VKMPS_REASON = %cause, },
+                "client's session ended"
+            );
+        }
+    }
+}
+
+/// What no client is the subject of.
+fn of_daemon(event: &Event, kind: Kind) {
+    let id = kind.id();
+    match event {
+        Event::ProgramQuarantined { hash, text } => {
+            let hash = short(*hash);
+            warn!(MESSAGE_ID = id, VKMPS_PROGRAM = %hash, VKMPS_REASON = text, "program quarantined");
+        }
+        Event::EngineReady {
+            device,
+            extensions,
+            warnings,
+        } => {
+            info!(
+                MESSAGE_ID = id,
+                VKMPS_DEVICE = device.name,
+                VKMPS_DRIVER = device.driver,
+                VKMPS_QUEUES = device.queues,
+                VKMPS_EXTENSIONS = extensions.join(" "),
+                "engine ready"
+            );
+            for warning in warnings {
+                super::sandbox_gap(warning);
+            }
+        }
+        Event::EngineNotStarted { text } => {
+            error!(MESSAGE_ID = id, VKMPS_REASON = text, "no engine");
+        }
+        Event::DeviceLost { text } => {
+            error!(MESSAGE_ID = id, VKMPS_REASON = text, "device lost");
+        }
+        Event::EngineDied { reason, sessions } => {
+            error!(
+                MESSAGE_ID = id,
+                VKMPS_REASON = reason,
+                sessions,
+                "engine died"
+            );
+        }
+        Event::AdmissionChanged {
+            admission: Admission::Closed,
+            sessions,
+        } => info!(MESSAGE_ID = id, sessions, "drained, newcomers are refused"),
+        Event::AdmissionChanged {
+            admission: Admission::Open,
+            sessions,
+        } => info!(MESSAGE_ID = id, sessions, "resumed, newcomers are let in"),
+        Event::Stopping { sessions } => info!(MESSAGE_ID = id, sessions, "stopping"),
+        Event::ClientConnected { .. }
+        | Event::ClientDisconnected { .. }
+        | Event::ConnectionRefused { .. }
+        | Event::ProtocolViolation { .. }
+        | Event::ProgramRegistered { .. }
+        | Event::ProgramRefused { .. }
+        | Event::AllocationRefused { .. }
+        | Event::SubmitRefused { .. }
+        | Event::PriorityChanged { .. } => {}
+    }
+}
+
+/// As the bus and the configuration have it.
+fn name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Low => "low",
+        Priority::Medium => "medium",
+        Priority::High => "high",
+        Priority::Realtime => "realtime",
+    }
+}
+
+fn short(hash: ProgramHash) -> String {
+    hash.0[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
