@@ -19,6 +19,8 @@ fn main() -> Outcome {
         ["add", rounds] => add(rounds.parse()?),
         ["session", name] => session(name),
         ["hostile-name"] => session(HOSTILE_NAME),
+        ["refused"] => refused(),
+        ["refused-over-and-over", times] => refused_over_and_over(times.parse()?),
         ["flood-bus", calls] => runtime()?.block_on(flood_bus(calls.parse()?)),
         ["vanish-in-call"] => runtime()?.block_on(vanish_in_call()),
         ["wait"] => wait(),
@@ -71,6 +73,32 @@ fn added(client: &Client, adder: &mut Option<Adder>, round: u32) -> Result<(), E
         None => adder.insert(Adder::new(client, 5000)?),
     };
     adder.round(client, round)
+}
+
+/// Asks for what cannot be had, once each, and says how that was refused.
+fn refused() -> Outcome {
+    let client = Client::connect()?;
+    let program = client.program(&[7; 64]).register();
+    say(&program.map_or_else(
+        |error| format!("{:?}", error.code()),
+        |_| "registered".into(),
+    ))?;
+    let buffer = client.alloc(1 << 62, Memory::Device);
+    say(&buffer.map_or_else(
+        |error| format!("{:?}", error.code()),
+        |_| "allocated".into(),
+    ))
+}
+
+/// Asks for more memory than there is, over and over.
+fn refused_over_and_over(times: u32) -> Outcome {
+    let client = Client::connect()?;
+    for _ in 0..times {
+        if client.alloc(1 << 62, Memory::Device).is_ok() {
+            return say("allocated");
+        }
+    }
+    say("over")
 }
 
 /// Calls the manager over and over and waits for no answer, then for the answer to one last call.

@@ -3,10 +3,12 @@
 mod activation;
 mod authority;
 mod bus;
+mod commands;
 mod configuration;
 mod crashes;
 mod hostile;
 mod packages;
+mod records;
 mod sandbox;
 
 use crate::boot::Machine;
@@ -30,6 +32,8 @@ pub(crate) fn all() -> impl Iterator<Item = Check> {
         crashes::CHECKS,
         hostile::CHECKS,
         sandbox::CHECKS,
+        records::CHECKS,
+        commands::CHECKS,
         packages::CHECKS,
     ]
     .into_iter()
