@@ -10,8 +10,8 @@ mod proxy;
 
 pub use client::ClientEntry;
 pub use error::Error;
-pub use level::LogLevel;
-pub use priority::Priority;
+pub use level::{LogLevel, UnknownLogLevel};
+pub use priority::{Priority, UnknownPriority};
 pub use proxy::{ClientProxy, DeviceProxy, ManagerProxy};
 
 /// Well-known name of the daemon on the system bus.

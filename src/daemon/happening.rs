@@ -1,5 +1,6 @@
 //! What the tasks around the main loop tell it.
 
+use crate::control::Request;
 use crate::foreign::Foreign;
 use std::os::fd::OwnedFd;
 use tokio::sync::mpsc;
@@ -42,6 +43,8 @@ pub(crate) enum Happening {
     Spawner(Report),
     /// The spawner is gone: no engine can be started any more.
     SpawnerGone,
+    /// An administrator asks something.
+    Request(Request),
     /// The daemon is asked to stop.
     Terminate,
 }

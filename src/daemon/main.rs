@@ -1,6 +1,8 @@
 //! `vkmpsd`: the daemon that many clients share one Vulkan device through.
 #![forbid(unsafe_code)]
 
+#[expect(dead_code, reason = "the main loop starts it")]
+mod bus;
 mod client_link;
 mod compilers;
 mod config;

@@ -130,6 +130,8 @@ impl Server {
             Happening::ProcessClosed { id } => self.supervisor.closed(id),
             Happening::Spawner(report) => self.supervisor.report(report),
             Happening::SpawnerGone => self.end = Some(Err(SpawnerGone)),
+            // Nobody asks before the main loop is wired to the bus.
+            Happening::Request(request) => drop(request),
             Happening::Terminate => self.terminate(),
         }
     }

@@ -97,7 +97,10 @@ const PACKAGES: [(&str, &str); 13] = [
         "systemd",
         "process 1 of the machines that the packages are tested on",
     ),
-    ("dbus", "the system bus of those machines"),
+    (
+        "dbus",
+        "the private bus that the daemon is tested on, and the system bus of those machines",
+    ),
     ("polkitd", "authorises on those machines"),
     (
         "util-linux",

@@ -1,0 +1,51 @@
+//! What polkit is asked about.
+
+/// One per verb; `polkit/org.vkmps.Manager.policy` has the defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// See clients, state and counters.
+    Read,
+    /// Change the priority of one's own client, within what the configuration grants.
+    SetOwnPriority,
+    /// Change any client's priority.
+    SetPriority,
+    /// End one's own client.
+    TerminateOwnClient,
+    /// End any client.
+    TerminateClient,
+    /// Refuse newcomers, and let them in again.
+    Drain,
+    /// Read the configuration again.
+    Reload,
+    /// Change what is logged.
+    SetLogLevel,
+}
+
+impl Action {
+    /// polkit's name of it.
+    pub(super) const fn id(self) -> &'static str {
+        match self {
+            Self::Read => "org.vkmps.Manager.read",
+            Self::SetOwnPriority => "org.vkmps.Manager.set-own-priority",
+            Self::SetPriority => "org.vkmps.Manager.set-priority",
+            Self::TerminateOwnClient => "org.vkmps.Manager.terminate-own-client",
+            Self::TerminateClient => "org.vkmps.Manager.terminate-client",
+            Self::Drain => "org.vkmps.Manager.drain",
+            Self::Reload => "org.vkmps.Manager.reload",
+            Self::SetLogLevel => "org.vkmps.Manager.set-log-level",
+        }
+    }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 8] = [
+        Self::Read,
+        Self::SetOwnPriority,
+        Self::SetPriority,
+        Self::TerminateOwnClient,
+        Self::TerminateClient,
+        Self::Drain,
+        Self::Reload,
+        Self::SetLogLevel,
+    ];
+}

@@ -1,0 +1,288 @@
+//! `org.vkmps.Manager`; `dbus/org.vkmps.Manager.xml` documents it.
+
+use super::action::Action;
+use super::authority::Authority;
+use super::client::Client;
+use super::outbox::Outbox;
+use super::overview::Overview;
+use super::port::Port;
+use super::served::Current;
+use super::words;
+use crate::control::{NoSuchClient, Request, State, Stopping};
+use std::collections::HashMap;
+use std::sync::Arc;
+use vkmps_bus::{ClientEntry, Error, LogLevel};
+use vkmps_protocol::handle::SessionId;
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{ObjectPath, interface};
+
+/// The daemon's object.
+#[derive(Clone)]
+pub(super) struct Manager {
+    port: Port,
+    authority: Arc<Authority>,
+    outbox: Outbox,
+    overview: Overview,
+}
+
+impl Manager {
+    pub(super) fn new(port: Port, authority: Arc<Authority>, outbox: Outbox) -> Self {
+        Self {
+            port,
+            authority,
+            outbox,
+            overview: Overview::default(),
+        }
+    }
+
+    /// Whose client this is.
+    async fn owner(&self, client: SessionId) -> Result<u32, Error> {
+        let view = self
+            .port
+            .ask(|reply| Request::Client(client, reply))
+            .await?;
+        Ok(view.ok_or_else(|| words::no_such_client(client))?.uid)
+    }
+}
+
+impl Current for Manager {
+    const IN_TREE: bool = true;
+
+    async fn now(&self) -> Result<Self, Error> {
+        let status = self.port.ask(Request::Status).await?;
+        let device = self.port.ask(Request::Device).await?;
+        Ok(Self {
+            overview: Overview::new(&status, device.as_ref()),
+            ..self.clone()
+        })
+    }
+}
+
+#[interface(name = "org.vkmps.Manager", introspection_docs = false)]
+impl Manager {
+    #[zbus(out_args("clients"))]
+    async fn list_clients(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<ClientEntry>, Error> {
+        self.authority.authorise(&header, Action::Read).await?;
+        let views = self.port.ask(Request::Clients).await?;
+        let clients = views
+            .into_iter()
+            .map(|view| Client::new(self.port.clone(), self.outbox.clone(), view));
+        Ok(clients.map(|client| client.entry()).collect())
+    }
+
+    #[zbus(out_args("state", "engine", "detail", "engine_pid", "restarts", "warnings"))]
+    async fn get_status(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(&'static str, &'static str, String, u32, u32, Vec<String>), Error> {
+        self.authority.authorise(&header, Action::Read).await?;
+        let device = self.port.ask(Request::Device).await?;
+        let status = self.port.ask(Request::Status).await?;
+        let engine = match (device, status.state) {
+            (Some(_), _) => "ready",
+            (None, State::Failed) => "failed",
+            (None, _) => "starting",
+        };
+        let warnings = status.warnings.iter().map(|text| words::plain(text));
+        Ok((
+            words::state(status.state),
+            engine,
+            words::plain(&status.detail),
+            status.engine_pid,
+            status.restarts,
+            warnings.collect(),
+        ))
+    }
+
+    #[zbus(out_args("counters"))]
+    async fn get_statistics(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<&'static str, u64>, Error> {
+        self.authority.authorise(&header, Action::Read).await?;
+        let counters = self.port.ask(Request::Statistics).await?;
+        Ok(counters.into_iter().collect())
+    }
+
+    async fn set_priority(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        client: u64,
+        priority: &str,
+    ) -> Result<(), Error> {
+        let (client, priority) = (SessionId(client), words::parse_priority(priority)?);
+        let own = self.owner(client).await? == self.authority.uid(&header).await?;
+        let granted = priority <= self.port.ask(Request::Status).await?.max_priority;
+        let action = match own && granted {
+            true => Action::SetOwnPriority,
+            false => Action::SetPriority,
+        };
+        self.authority.authorise(&header, action).await?;
+        let set = |reply| Request::SetPriority {
+            client,
+            priority,
+            reply,
+        };
+        let done = self.port.ask(set).await?;
+        done.map_err(|NoSuchClient| words::no_such_client(client))
+    }
+
+    async fn terminate_client(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        client: u64,
+    ) -> Result<(), Error> {
+        let client = SessionId(client);
+        let own = self.owner(client).await? == self.authority.uid(&header).await?;
+        let action = match own {
+            true => Action::TerminateOwnClient,
+            false => Action::TerminateClient,
+        };
+        self.authority.authorise(&header, action).await?;
+        let end = |reply| Request::Terminate { client, reply };
+        let done = self.port.ask(end).await?;
+        done.map_err(|NoSuchClient| words::no_such_client(client))
+    }
+
+    async fn drain(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.authorise(&header, Action::Drain).await?;
+        self.port.ask(Request::Drain).await?.map_err(stopping)
+    }
+
+    async fn resume(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        self.authority.authorise(&header, Action::Drain).await?;
+        self.port.ask(Request::Resume).await?.map_err(stopping)
+    }
+
+    #[zbus(out_args("restart"))]
+    async fn reload(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<String>, Error> {
+        self.authority.authorise(&header, Action::Reload).await?;
+        let keys = self.port.ask(Request::Reload).await?;
+        keys.map_err(|text| Error::BadConfiguration(words::plain(&text)))
+    }
+
+    async fn set_log_level(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        level: &str,
+    ) -> Result<(), Error> {
+        let level: LogLevel = level.parse().map_err(|error: vkmps_bus::UnknownLogLevel| {
+            Error::InvalidArgument(error.to_string())
+        })?;
+        self.authority
+            .authorise(&header, Action::SetLogLevel)
+            .await?;
+        self.port
+            .ask(|reply| Request::SetLogLevel(level, reply))
+            .await
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.overview.state
+    }
+
+    #[zbus(property)]
+    fn log_level(&self) -> &'static str {
+        self.overview.log_level
+    }
+
+    #[zbus(property)]
+    fn device_name(&self) -> &str {
+        &self.overview.device_name
+    }
+
+    #[zbus(property)]
+    fn driver_info(&self) -> &str {
+        &self.overview.driver_info
+    }
+
+    #[zbus(property, name = "DeviceUUID")]
+    fn device_uuid(&self) -> &str {
+        &self.overview.device_uuid
+    }
+
+    #[zbus(property)]
+    fn scheduling_mode(&self) -> &'static str {
+        self.overview.scheduling_mode
+    }
+
+    #[zbus(property)]
+    fn loop_slice_quota(&self) -> u64 {
+        self.overview.loop_slice_quota
+    }
+
+    #[zbus(property)]
+    fn client_count(&self) -> u32 {
+        self.overview.clients
+    }
+
+    #[zbus(property)]
+    fn memory_total(&self) -> u64 {
+        self.overview.memory_total_bytes
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn memory_used(&self) -> u64 {
+        self.overview.memory_used_bytes
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn queue_depth(&self) -> u64 {
+        self.overview.queue_depth
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn dispatches_total(&self) -> u64 {
+        self.overview.dispatches
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn uptime(&self) -> u64 {
+        self.overview.uptime_us
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn client_added(
+        emitter: &SignalEmitter<'_>,
+        client: u64,
+        object: ObjectPath<'_>,
+        uid: u32,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn client_removed(
+        emitter: &SignalEmitter<'_>,
+        client: u64,
+        object: ObjectPath<'_>,
+        reason: &str,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn device_fault(
+        emitter: &SignalEmitter<'_>,
+        reason: &str,
+        sessions: u32,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn limit_reached(
+        emitter: &SignalEmitter<'_>,
+        client: u64,
+        uid: u32,
+        limit: &str,
+    ) -> zbus::Result<()>;
+}
+
+fn stopping(_: Stopping) -> Error {
+    Error::Draining("the daemon is stopping".to_owned())
+}

@@ -1,0 +1,10 @@
+//! On a private bus, with the main loop, polkit and systemd played by the test. They need `dbus-daemon`.
+
+mod connection;
+mod contract;
+mod flood;
+mod methods;
+mod permission;
+mod properties;
+mod rig;
+mod signals;

@@ -1,0 +1,584 @@
+//! A private bus, and everybody that the D-Bus side talks to.
+
+use crate::bus::authority::Patience;
+use crate::bus::{Bus, BusAddress, Outbox, Times, start_with};
+use crate::control::{Change, ClientView, DeviceView, Request, State, Status};
+use crate::happening::Happening;
+use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use vkmps_bus::{LogLevel, SERVICE};
+use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::message::Priority;
+use zbus::connection::Builder;
+use zbus::export::futures_core::Stream;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, fdo, interface};
+
+/// The user that the bus sees: everybody here is the same.
+pub(super) fn uid() -> u32 {
+    nix::unistd::getuid().as_raw()
+}
+
+/// A `dbus-daemon` with a policy as strict as the system bus's, and ours.
+pub(super) struct PrivateBus {
+    folder: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl PrivateBus {
+    pub(super) fn start() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vkmps-bus-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).expect("the folder is new");
+        let mut bus = Self {
+            folder,
+            daemon: None,
+        };
+        let policy = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../dbus/org.vkmps.Manager.conf"
+        );
+        let config = CONFIG
+            .replace("SOCKET", &bus.socket())
+            .replace("POLICY", policy)
+            .replace("UID", &uid().to_string());
+        std::fs::write(bus.folder.join("bus.conf"), config).expect("the folder is writable");
+        bus.restart();
+        bus
+    }
+
+    /// Everybody on it is thrown off.
+    pub(super) fn stop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().expect("it is ours");
+            daemon.wait().expect("it is ours");
+        }
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.stop();
+        let _ = std::fs::remove_file(self.socket());
+        let mut daemon = Command::new("dbus-daemon")
+            .arg("--config-file")
+            .arg(self.folder.join("bus.conf"))
+            .args(["--nofork", "--nopidfile", "--print-address"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dbus-daemon is installed");
+        let output = daemon.stdout.take().expect("it is piped");
+        let mut address = String::new();
+        BufReader::new(output)
+            .read_line(&mut address)
+            .expect("it prints its address");
+        assert!(!address.is_empty(), "dbus-daemon does not start");
+        self.daemon = Some(daemon);
+    }
+
+    fn socket(&self) -> String {
+        self.folder.join("socket").display().to_string()
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("unix:path={}", self.socket())
+    }
+
+    pub(super) async fn connect(&self) -> Connection {
+        let builder = Builder::address(self.address().as_str());
+        builder.build().await.expect("the bus is there")
+    }
+}
+
+impl Drop for PrivateBus {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// As /usr/share/dbus-1/system.conf has it, but that one user may be everybody: root's part is played as well.
+const CONFIG: &str = r#"<busconfig>
+  <type>system</type>
+  <listen>unix:path=SOCKET</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+    <allow send_destination="org.freedesktop.PolicyKit1"/>
+    <allow send_destination="org.freedesktop.systemd1"/>
+  </policy>
+  <policy user="UID">
+    <allow own="*"/>
+  </policy>
+  <include>POLICY</include>
+</busconfig>
+"#;
+
+/// What the main loop knows and was asked.
+pub(super) struct World {
+    pub(super) clients: BTreeMap<SessionId, ClientView>,
+    pub(super) status: Status,
+    pub(super) device: Option<DeviceView>,
+    pub(super) reload: Result<Vec<String>, String>,
+    pub(super) stopping: bool,
+    /// Each question in a word, and who was denied what.
+    pub(super) asked: Vec<String>,
+    /// Questions that wait until somebody answers.
+    pub(super) hold: bool,
+    pub(super) held: Vec<Request>,
+}
+
+/// The main loop.
+#[derive(Clone)]
+pub(super) struct MainLoop {
+    world: Arc<Mutex<World>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+impl MainLoop {
+    fn start(world: World, mut happened: mpsc::Receiver<Happening>) -> Self {
+        let main_loop = Self {
+            world: Arc::new(Mutex::new(world)),
+            changed: Arc::new(watch::Sender::new(())),
+        };
+        let serving = main_loop.clone();
+        tokio::spawn(async move {
+            while let Some(happening) = happened.recv().await {
+                let Happening::Request(request) = happening else {
+                    panic!("the bus only asks");
+                };
+                serving.world().take(request);
+                serving.changed.send_replace(());
+            }
+        });
+        main_loop
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no test panics with it")
+    }
+
+    /// Waits until something is so.
+    pub(super) async fn until(&self, so: impl Fn(&World) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let waiting = async {
+            while !so(&self.world()) {
+                changed.changed().await.expect("the sender is ours");
+            }
+        };
+        timeout(LONG, waiting).await.expect("it becomes so");
+    }
+
+    /// Answers what was held.
+    pub(super) fn release(&self) {
+        let mut world = self.world();
+        world.hold = false;
+        for request in std::mem::take(&mut world.held) {
+            world.answer(request);
+        }
+    }
+}
+
+impl World {
+    fn take(&mut self, request: Request) {
+        match self.hold {
+            true => self.held.push(request),
+            false => self.answer(request),
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        let asked = match request {
+            Request::Status(reply) => {
+                let _ = reply.send(self.status.clone());
+                "status".to_owned()
+            }
+            Request::Statistics(reply) => {
+                let _ = reply.send(vec![("dispatches", 7), ("clients", 2)]);
+                "statistics".to_owned()
+            }
+            Request::Clients(reply) => {
+                let _ = reply.send(self.clients.values().cloned().collect());
+                "clients".to_owned()
+            }
+            Request::Client(id, reply) => {
+                let _ = reply.send(self.clients.get(&id).cloned());
+                format!("client {}", id.0)
+            }
+            Request::Device(reply) => {
+                let _ = reply.send(self.device.clone());
+                "device".to_owned()
+            }
+            Request::SetPriority {
+                client,
+                priority,
+                reply,
+            } => {
+                let known = self.clients.contains_key(&client);
+                let _ = reply.send(known.then_some(()).ok_or(crate::control::NoSuchClient));
+                format!("set-priority {} {priority:?}", client.0)
+            }
+            Request::Terminate { client, reply } => {
+                let known = self.clients.remove(&client).is_some();
+                let _ = reply.send(known.then_some(()).ok_or(crate::control::NoSuchClient));
+                format!("terminate {}", client.0)
+            }
+            Request::Drain(reply) => {
+                let _ = reply.send(self.unless_stopping());
+                "drain".to_owned()
+            }
+            Request::Resume(reply) => {
+                let _ = reply.send(self.unless_stopping());
+                "resume".to_owned()
+            }
+            Request::Reload(reply) => {
+                let _ = reply.send(self.reload.clone());
+                "reload".to_owned()
+            }
+            Request::SetLogLevel(level, reply) => {
+                let _ = reply.send(());
+                format!("log-level {level}")
+            }
+            Request::Denied { uid, action, .. } => format!("denied {uid:?} {action}"),
+        };
+        self.asked.push(asked);
+    }
+
+    fn unless_stopping(&self) -> Result<(), crate::control::Stopping> {
+        match self.stopping {
+            true => Err(crate::control::Stopping),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What polkit says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Yes,
+    No,
+    Challenge,
+    Never,
+}
+
+/// What polkit was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    Check {
+        subject: (String, String),
+        action: String,
+        details: usize,
+        flags: u32,
+    },
+    Cancelled,
+}
+
+/// polkit.
+pub(super) struct Polkit {
+    verdicts: Arc<Mutex<HashMap<&'static str, Verdict>>>,
+    pub(super) asked: mpsc::UnboundedReceiver<Asked>,
+    _connection: Connection,
+}
+
+impl Polkit {
+    pub(super) async fn start(bus: &PrivateBus) -> Self {
+        let verdicts = Arc::new(Mutex::new(HashMap::new()));
+        let (sender, asked) = mpsc::unbounded_channel();
+        let authority = PolkitAuthority {
+            verdicts: verdicts.clone(),
+            asked: sender,
+        };
+        let connection = Builder::address(bus.address().as_str())
+            .serve_at("/org/freedesktop/PolicyKit1/Authority", authority)
+            .name("org.freedesktop.PolicyKit1")
+            .build();
+        Self {
+            verdicts,
+            asked,
+            _connection: connection.await.expect("the name is free"),
+        }
+    }
+
+    /// From now on, about this action. About others it says yes.
+    pub(super) fn says(&self, action: &'static str, verdict: Verdict) {
+        let mut verdicts = self.verdicts.lock().expect("no test panics with it");
+        verdicts.insert(action, verdict);
+    }
+
+    /// The next thing it is asked.
+    pub(super) async fn next(&mut self) -> Asked {
+        let asked = timeout(LONG, self.asked.recv()).await;
+        asked.expect("it is asked").expect("the object lives")
+    }
+
+    /// What it was asked about until now.
+    pub(super) fn actions(&mut self) -> Vec<String> {
+        let mut actions = vec![];
+        while let Ok(asked) = self.asked.try_recv() {
+            if let Asked::Check { action, .. } = asked {
+                actions.push(action);
+            }
+        }
+        actions
+    }
+}
+
+struct PolkitAuthority {
+    verdicts: Arc<Mutex<HashMap<&'static str, Verdict>>>,
+    asked: mpsc::UnboundedSender<Asked>,
+}
+
+#[interface(name = "org.freedesktop.PolicyKit1.Authority")]
+impl PolkitAuthority {
+    async fn check_authorization(
+        &self,
+        subject: (String, HashMap<String, OwnedVariant>),
+        action_id: String,
+        details: HashMap<String, String>,
+        flags: u32,
+        _cancellation_id: String,
+    ) -> (bool, bool, HashMap<String, String>) {
+        let name = subject.1.get("name").cloned();
+        let name = name.and_then(|name| String::try_from(name).ok());
+        let verdict = {
+            let verdicts = self.verdicts.lock().expect("no test panics with it");
+            verdicts.get(action_id.as_str()).copied()
+        };
+        let _ = self.asked.send(Asked::Check {
+            subject: (subject.0, name.unwrap_or_default()),
+            action: action_id,
+            details: details.len(),
+            flags,
+        });
+        let (allowed, challenge) = match verdict.unwrap_or(Verdict::Yes) {
+            Verdict::Yes => (true, false),
+            Verdict::No => (false, false),
+            Verdict::Challenge => (false, true),
+            Verdict::Never => std::future::pending().await,
+        };
+        (allowed, challenge, HashMap::new())
+    }
+
+    async fn cancel_check_authorization(&self, _cancellation_id: String) {
+        let _ = self.asked.send(Asked::Cancelled);
+    }
+}
+
+/// systemd: a pid below 1 000 is in no unit.
+pub(super) struct Systemd;
+
+impl Systemd {
+    pub(super) async fn start(bus: &PrivateBus) -> Connection {
+        let unit = "/org/freedesktop/systemd1/unit/a_2eservice";
+        let connection = Builder::address(bus.address().as_str())
+            .serve_at("/org/freedesktop/systemd1", Self)
+            .serve_at(unit, SystemdUnit)
+            .name("org.freedesktop.systemd1")
+            .build();
+        connection.await.expect("the name is free")
+    }
+}
+
+#[interface(name = "org.freedesktop.systemd1.Manager")]
+impl Systemd {
+    #[zbus(name = "GetUnitByPID")]
+    fn get_unit_by_pid(&self, pid: u32) -> Result<OwnedObjectPath, NoUnit> {
+        match pid {
+            0..1000 => Err(NoUnit::NoUnitForPID(pid.to_string())),
+            _ => Ok(
+                OwnedObjectPath::try_from("/org/freedesktop/systemd1/unit/a_2eservice")
+                    .expect("it is a path"),
+            ),
+        }
+    }
+}
+
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.freedesktop.systemd1")]
+enum NoUnit {
+    NoUnitForPID(String),
+}
+
+struct SystemdUnit;
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl SystemdUnit {
+    #[zbus(property)]
+    fn id(&self) -> &str {
+        "a.service"
+    }
+}
+
+/// Everybody together.
+pub(super) struct Rig {
+    pub(super) polkit: Polkit,
+    pub(super) main_loop: MainLoop,
+    pub(super) outbox: Outbox,
+    pub(super) daemon: Bus,
+    /// Somebody who calls.
+    pub(super) caller: Connection,
+    pub(super) bus: PrivateBus,
+}
+
+impl Rig {
+    pub(super) async fn start() -> Self {
+        let bus = PrivateBus::start();
+        let polkit = Polkit::start(&bus).await;
+        let (main_loop, outbox, daemon) = daemon(&bus, times()).await;
+        let caller = bus.connect().await;
+        Self {
+            polkit,
+            main_loop,
+            outbox,
+            daemon,
+            caller,
+            bus,
+        }
+    }
+
+    /// A client comes.
+    pub(super) fn add(&self, view: ClientView) {
+        self.main_loop.world().clients.insert(view.id, view.clone());
+        self.outbox.push(Change::ClientAdded(view));
+    }
+}
+
+/// The D-Bus side with a main loop that knows two clients, one of them the caller's.
+pub(super) async fn daemon(bus: &PrivateBus, times: Times) -> (MainLoop, Outbox, Bus) {
+    let (happenings, happened) = mpsc::channel(16);
+    let world = World {
+        clients: BTreeMap::new(),
+        status: status(),
+        device: Some(device()),
+        reload: Ok(vec!["device.queues".to_owned()]),
+        stopping: false,
+        asked: vec![],
+        hold: false,
+        held: vec![],
+    };
+    let main_loop = MainLoop::start(world, happened);
+    let outbox = Outbox::new();
+    outbox.push(Change::Status(status()));
+    outbox.push(Change::Device(Some(device())));
+    for view in [view(1, uid()), view(2, uid() + 1)] {
+        main_loop.world().clients.insert(view.id, view.clone());
+        outbox.push(Change::ClientAdded(view));
+    }
+    let address = BusAddress::At(bus.address());
+    let daemon = start_with(address, happenings, outbox.clone(), times).await;
+    (main_loop, outbox, daemon)
+}
+
+/// Short where a test waits for the end of it.
+pub(super) fn times() -> Times {
+    Times {
+        pause: Duration::from_millis(10),
+        longest_pause: Duration::from_millis(20),
+        polkit: Patience {
+            brief: LONG,
+            interactive: LONG,
+        },
+        ..Times::default()
+    }
+}
+
+/// A client as it may be.
+pub(super) fn view(id: u64, uid: u32) -> ClientView {
+    ClientView {
+        id: SessionId(id),
+        uid,
+        pid: i32::try_from(id).expect("it is small"),
+        name: format!("client\0{id}"),
+        priority: Priority::Medium,
+        connected_since_us: 1_000_000,
+        memory_limit_bytes: 1 << 33,
+        memory_used_bytes: 1 << 20,
+        buffers: 3,
+        programs: 2,
+        queue_depth: 1,
+        dispatches: 40,
+        device_time: Duration::from_micros(5),
+    }
+}
+
+pub(super) fn status() -> Status {
+    Status {
+        state: State::Serving,
+        detail: String::new(),
+        engine_pid: 77,
+        restarts: 1,
+        warnings: vec!["landlock".to_owned()],
+        uptime: Duration::from_secs(9),
+        log_level: LogLevel::Info,
+        clients: 2,
+        scheduling_mode: "exclusive-throughput",
+        loop_slice_quota: 100_000,
+        max_priority: Priority::High,
+        queue_depth: 2,
+        dispatches: 80,
+    }
+}
+
+pub(super) fn device() -> DeviceView {
+    DeviceView {
+        name: "llvmpipe".to_owned(),
+        driver: "Mesa".to_owned(),
+        uuid: [0xab; 16],
+        software: true,
+        unified: true,
+        queues: 1,
+        extensions: vec!["VK_KHR_maintenance3".to_owned()],
+        engine_pid: 77,
+        device_memory_bytes: (0, 0),
+        host_memory_bytes: (1 << 34, 1 << 21),
+    }
+}
+
+/// The next thing in a stream.
+pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> S::Item {
+    let next = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
+    let item = timeout(LONG, next).await.expect("something comes");
+    item.expect("the bus is there")
+}
+
+/// Waits until the daemon has its name.
+pub(super) async fn named(connection: &Connection) {
+    let bus = fdo::DBusProxy::new(connection)
+        .await
+        .expect("the bus is there");
+    let mut changes = bus
+        .receive_name_owner_changed()
+        .await
+        .expect("the bus is there");
+    let name = zbus::names::BusName::try_from(SERVICE).expect("it is a name");
+    while !bus
+        .name_has_owner(name.clone())
+        .await
+        .expect("the bus is there")
+    {
+        next(&mut changes).await;
+    }
+}
+
+/// Nothing takes so long, on any machine: a test that waits for it has failed.
+pub(super) const LONG: Duration = Duration::from_secs(60);
