@@ -27,6 +27,7 @@ mod publisher;
 mod served;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod turnstile;
 mod unit;
 mod words;
@@ -228,7 +229,9 @@ impl Endless {
         let manager = Manager::new(port(), Arc::new(authority), outbox());
         let objects = Objects::new(port(), outbox(), manager.clone());
         let server = connection.object_server();
-        server.at(ROOT, Served::new(objects, calls.clone())).await?;
+        let served = Served::new(objects.clone(), calls.clone());
+        server.at(ROOT, served).await?;
+        tree::plant(server, &self.port, &objects, &calls).await?;
         server
             .at(MANAGER, Served::new(manager, calls.clone()))
             .await?;

@@ -286,3 +286,6 @@ const LIMIT_PAUSE: Duration = Duration::from_secs(10);
 const MAX_LIMITS: usize = 1024;
 /// Faults that are not told of yet: the latest replaces the last.
 const MAX_FAULTS: usize = 16;
+
+#[cfg(test)]
+mod tests;

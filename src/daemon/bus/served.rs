@@ -122,7 +122,8 @@ impl<I: Current> Interface for Served<I> {
         message: &'call Message,
         name: MemberName<'call>,
     ) -> DispatchResult<'call> {
-        let ticket = match self.enter(Some(&message.header())) {
+        let header = message.header();
+        let ticket = match bounded(&header).and_then(|()| self.enter(Some(&header))) {
             Ok(ticket) => ticket,
             Err(error) => {
                 let refused = async { Err::<(), _>(error) };
@@ -156,5 +157,16 @@ impl<I: Current> Interface for Served<I> {
     }
 }
 
+/// A message is kept until it is answered, with all that is in it and whether anybody looks at it or not.
+fn bounded(header: &Header<'_>) -> Result<(), Error> {
+    let small = header.primary().body_len() <= MAX_ARGUMENTS_BYTES
+        && header.unix_fds().is_none_or(|fds| fds == 0);
+    small
+        .then_some(())
+        .ok_or_else(|| Error::InvalidArgument("the arguments are too large".to_owned()))
+}
+
+/// All arguments of a method together: the longest is a name.
+const MAX_ARGUMENTS_BYTES: u32 = 4096;
 /// Indentation of the interfaces of the object that is introspected itself.
 const OWN_LEVEL: usize = 2;

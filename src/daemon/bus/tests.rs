@@ -7,4 +7,5 @@ mod methods;
 mod permission;
 mod properties;
 mod rig;
+pub(super) mod samples;
 mod signals;

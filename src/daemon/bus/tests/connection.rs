@@ -1,6 +1,7 @@
 //! Coming on the bus, losing it, and leaving it.
 
-use super::rig::{LONG, Polkit, PrivateBus, Rig, daemon, named, times, uid, view};
+use super::rig::{LONG, Polkit, PrivateBus, Rig, daemon, named, times, uid};
+use super::samples::view;
 use crate::bus::{BusAddress, Outbox, start};
 use crate::control::Change;
 use tokio::sync::mpsc;
@@ -47,7 +48,7 @@ async fn a_bus_that_comes_back_finds_who_is_there_by_then() {
     let xml = tree.introspect().await.expect("it is there");
     for (id, there) in [("1", false), ("2", true), ("3", true)] {
         assert_eq!(
-            xml.contains(&format!("<node name=\"{id}\">")),
+            xml.contains(&format!("<node name=\"{id}\"/>")),
             there,
             "{xml}"
         );

@@ -1,11 +1,12 @@
 //! `dbus/*.xml` is the contract: what is served, what callers see of it, and what polkit knows must agree with it.
 
+use super::rig::PrivateBus;
+use super::samples::{device, view};
 use crate::bus::action::Action;
 use crate::bus::client::Client;
 use crate::bus::device::Device;
 use crate::bus::manager::Manager;
 use crate::bus::served::{Calls, Served};
-use crate::bus::tests::rig::{PrivateBus, view};
 use std::collections::{BTreeMap, BTreeSet};
 use zbus::object_server::Interface;
 
@@ -147,7 +148,7 @@ async fn interfaces() -> (Manager, Client, Device) {
     (
         Manager::new(port.clone(), authority, outbox.clone()),
         Client::new(port.clone(), outbox, view(1, 0)),
-        Device::new(port, crate::bus::tests::rig::device()),
+        Device::new(port, device()),
     )
 }
 

@@ -119,3 +119,53 @@ async fn a_main_loop_that_is_busy_is_not_asked_without_end() {
         .expect("all are answered");
     assert_eq!(answered.into_iter().filter(Result::is_ok).count(), 16);
 }
+
+#[tokio::test]
+async fn arguments_that_nobody_needs_are_not_kept() {
+    let rig = Rig::start().await;
+    let drain = async |ballast: &str| {
+        let called = rig.caller.call_method(
+            Some(vkmps_bus::SERVICE),
+            vkmps_bus::MANAGER,
+            Some("org.vkmps.Manager"),
+            "Drain",
+            &ballast,
+        );
+        called.await
+    };
+    let error = drain(&"x".repeat(1 << 20))
+        .await
+        .expect_err("it is refused");
+    let zbus::Error::MethodError(name, ..) = error else {
+        panic!("it has no name: {error}");
+    };
+    assert_eq!(name.as_str(), "org.vkmps.Error.InvalidArgument");
+    assert!(!rig.main_loop.world().asked.contains(&"drain".to_owned()));
+}
+
+#[tokio::test]
+async fn a_tree_of_many_clients_is_described_by_their_names() {
+    let rig = Rig::start().await;
+    let introspect = async |path: &'static str| {
+        let proxy = zbus::fdo::IntrospectableProxy::builder(&rig.caller)
+            .destination(vkmps_bus::SERVICE)
+            .path(path);
+        let proxy = proxy.build().await.expect("the name is owned");
+        proxy.introspect().await.expect("it is there")
+    };
+    let few = introspect("/").await.len();
+    for id in 10..300 {
+        rig.add(super::samples::view(id, 0));
+    }
+    let clients = introspect("/org/vkmps/client").await;
+    assert_eq!(clients.matches("<node name=").count(), 292);
+    assert_eq!(introspect("/").await.len(), few);
+    let daemon = introspect("/org/vkmps").await;
+    assert_eq!(daemon.matches("<node name=").count(), 3);
+    assert!(daemon.contains("GetManagedObjects"), "{daemon}");
+    assert!(
+        introspect("/org/vkmps/client/2")
+            .await
+            .contains("DeviceTimeNSec")
+    );
+}

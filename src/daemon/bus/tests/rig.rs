@@ -1,8 +1,9 @@
 //! A private bus, and everybody that the D-Bus side talks to.
 
+use super::samples::{device, status, view};
 use crate::bus::authority::Patience;
 use crate::bus::{Bus, BusAddress, Outbox, Times, start_with};
-use crate::control::{Change, ClientView, DeviceView, Request, State, Status};
+use crate::control::{Change, ClientView, DeviceView, Request, Status};
 use crate::happening::Happening;
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -15,9 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use vkmps_bus::{LogLevel, SERVICE};
+use vkmps_bus::SERVICE;
 use vkmps_protocol::handle::SessionId;
-use vkmps_protocol::message::Priority;
 use zbus::connection::Builder;
 use zbus::export::futures_core::Stream;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, fdo, interface};
@@ -499,58 +499,6 @@ pub(super) fn times() -> Times {
             interactive: LONG,
         },
         ..Times::default()
-    }
-}
-
-/// A client as it may be.
-pub(super) fn view(id: u64, uid: u32) -> ClientView {
-    ClientView {
-        id: SessionId(id),
-        uid,
-        pid: i32::try_from(id).expect("it is small"),
-        name: format!("client\0{id}"),
-        priority: Priority::Medium,
-        connected_since_us: 1_000_000,
-        memory_limit_bytes: 1 << 33,
-        memory_used_bytes: 1 << 20,
-        buffers: 3,
-        programs: 2,
-        queue_depth: 1,
-        dispatches: 40,
-        device_time: Duration::from_micros(5),
-    }
-}
-
-pub(super) fn status() -> Status {
-    Status {
-        state: State::Serving,
-        detail: String::new(),
-        engine_pid: 77,
-        restarts: 1,
-        warnings: vec!["landlock".to_owned()],
-        uptime: Duration::from_secs(9),
-        log_level: LogLevel::Info,
-        clients: 2,
-        scheduling_mode: "exclusive-throughput",
-        loop_slice_quota: 100_000,
-        max_priority: Priority::High,
-        queue_depth: 2,
-        dispatches: 80,
-    }
-}
-
-pub(super) fn device() -> DeviceView {
-    DeviceView {
-        name: "llvmpipe".to_owned(),
-        driver: "Mesa".to_owned(),
-        uuid: [0xab; 16],
-        software: true,
-        unified: true,
-        queues: 1,
-        extensions: vec!["VK_KHR_maintenance3".to_owned()],
-        engine_pid: 77,
-        device_memory_bytes: (0, 0),
-        host_memory_bytes: (1 << 34, 1 << 21),
     }
 }
 

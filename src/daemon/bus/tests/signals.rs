@@ -1,6 +1,7 @@
 //! What the daemon says unasked.
 
-use super::rig::{Rig, device, next, uid, view};
+use super::rig::{Rig, next, uid};
+use super::samples::{device, status, view};
 use crate::control::{Change, State};
 use vkmps_bus::{DEVICE, MANAGER, ManagerProxy, ROOT, SERVICE, client_path};
 use vkmps_protocol::handle::SessionId;
@@ -123,7 +124,7 @@ async fn properties_that_change_seldom_are_told_when_they_do() -> zbus::Result<(
         .await?
         .receive_properties_changed()
         .await?;
-    let mut status = super::rig::status();
+    let mut status = status();
     // A counter alone is not worth a word.
     status.dispatches += 1;
     rig.outbox.push(Change::Status(status.clone()));

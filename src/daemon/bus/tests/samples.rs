@@ -1,0 +1,59 @@
+//! Clients, a status and a device as they may be.
+
+use crate::control::{ClientView, DeviceView, State, Status};
+use std::time::Duration;
+use vkmps_bus::LogLevel;
+use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::message::Priority;
+
+/// A client as it may be.
+pub(in crate::bus) fn view(id: u64, uid: u32) -> ClientView {
+    ClientView {
+        id: SessionId(id),
+        uid,
+        pid: i32::try_from(id).expect("it is small"),
+        name: format!("client\0{id}"),
+        priority: Priority::Medium,
+        connected_since_us: 1_000_000,
+        memory_limit_bytes: 1 << 33,
+        memory_used_bytes: 1 << 20,
+        buffers: 3,
+        programs: 2,
+        queue_depth: 1,
+        dispatches: 40,
+        device_time: Duration::from_micros(5),
+    }
+}
+
+pub(in crate::bus) fn status() -> Status {
+    Status {
+        state: State::Serving,
+        detail: String::new(),
+        engine_pid: 77,
+        restarts: 1,
+        warnings: vec!["landlock".to_owned()],
+        uptime: Duration::from_secs(9),
+        log_level: LogLevel::Info,
+        clients: 2,
+        scheduling_mode: "exclusive-throughput",
+        loop_slice_quota: 100_000,
+        max_priority: Priority::High,
+        queue_depth: 2,
+        dispatches: 80,
+    }
+}
+
+pub(in crate::bus) fn device() -> DeviceView {
+    DeviceView {
+        name: "llvmpipe".to_owned(),
+        driver: "Mesa".to_owned(),
+        uuid: [0xab; 16],
+        software: true,
+        unified: true,
+        queues: 1,
+        extensions: vec!["VK_KHR_maintenance3".to_owned()],
+        engine_pid: 77,
+        device_memory_bytes: (0, 0),
+        host_memory_bytes: (1 << 34, 1 << 21),
+    }
+}
