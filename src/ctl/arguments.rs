@@ -1,6 +1,7 @@
 //! The command line of `vkmpsctl`.
 
 use crate::service::Bus;
+use crate::top;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -66,6 +67,10 @@ pub(crate) enum Verb {
         /// error, warn, info, debug or trace
         level: Option<LogLevel>,
     },
+    /// Print what happens, until interrupted
+    Monitor,
+    /// Show who uses the device, again and again; q ends it
+    Top(top::Options),
     /// Check configuration files as vkmpsd reads them
     CheckConfig {
         /// The main file [default: /etc/vkmps/vkmpsd.toml]

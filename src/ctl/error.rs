@@ -14,8 +14,14 @@ pub(crate) enum Error {
         "vkmpsd does not answer (is vkmpsd.socket enabled? systemctl enable --now vkmpsd.socket)"
     )]
     Unreachable(#[source] zbus::Error),
-    #[error("vkmpsd has left the bus; see journalctl -u vkmpsd")]
+    #[error(
+        "there is no vkmpsd on this bus (is vkmpsd.socket enabled? systemctl enable --now vkmpsd.socket)"
+    )]
+    Absent,
+    #[error("vkmpsd has left the bus (journalctl -u vkmpsd says why)")]
     Gone,
+    #[error("the connection to the bus was closed")]
+    BusClosed,
     #[error("not authorised: {0}; try it as root")]
     NotAuthorised(String),
     #[error("no client {0}; vkmpsctl list shows those that are connected")]
@@ -35,6 +41,8 @@ pub(crate) enum Error {
     Bus(#[source] zbus::Error),
     #[error("somebody resumed the service before all clients had left")]
     Resumed,
+    #[error("vkmpsd is drained, but not run by systemd: end it where it was started")]
+    NotBySystemd,
     #[error("{path} cannot be started")]
     Start {
         path: PathBuf,
@@ -56,7 +64,9 @@ impl Error {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::OutputClosed => Exit::Success,
-            Self::NoBus(_) | Self::Unreachable(_) | Self::Gone => Exit::Unreachable,
+            Self::NoBus(_) | Self::Unreachable(_) | Self::Gone | Self::BusClosed | Self::Absent => {
+                Exit::Unreachable
+            }
             Self::NotAuthorised(_) => Exit::NotAuthorised,
             Self::NoSuchClient(_) | Self::UnknownClient(_) => Exit::NoSuchClient,
             Self::BadConfiguration(_) => Exit::BadConfiguration,
@@ -65,6 +75,7 @@ impl Error {
             | Self::Foreign { .. }
             | Self::Bus(_)
             | Self::Resumed
+            | Self::NotBySystemd
             | Self::Start { .. }
             | Self::System(..) => Exit::Failure,
         }

@@ -10,6 +10,9 @@ mod check_config;
 mod clients;
 mod error;
 mod exit;
+mod interrupt;
+mod monitor;
+mod mps;
 mod output;
 mod paint;
 mod service;
@@ -17,6 +20,7 @@ mod statistics;
 mod status;
 mod table;
 mod text;
+mod top;
 mod units;
 mod users;
 mod watch;
@@ -44,8 +48,12 @@ pub fn vkmpsctl() -> ExitCode {
 
 /// The program `vkmps-control`.
 pub fn vkmps_control() -> ExitCode {
-    eprintln!("vkmps-control: this version has no command of NVIDIA's control program yet");
-    Exit::Usage.into()
+    let arguments = match mps::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    let outcome = runtime().and_then(|runtime| runtime.block_on(mps::run(&arguments)));
+    finish("vkmps-control", outcome)
 }
 
 async fn run(arguments: &Arguments) -> Result<(), Error> {
@@ -78,6 +86,8 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         Verb::Statistics => statistics::run(&service, format).await,
         Verb::Mode => change::mode(&service, format).await,
         Verb::LogLevel { level } => change::log_level(&service, *level, format).await,
+        Verb::Monitor => monitor::run(&service, format).await,
+        Verb::Top(options) => top::run(&service, options, format).await,
         Verb::CheckConfig { .. } | Verb::Completions { .. } => Ok(()),
     }
 }

@@ -5,7 +5,8 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
 use vkmps_bus::ManagerProxy;
-use zbus::fdo::{self, PropertiesProxy};
+use zbus::fdo::{self, DBusProxy, PeerProxy, PropertiesProxy};
+use zbus::names::BusName;
 use zbus::proxy::{CacheProperties, MethodFlags};
 use zbus::wire::DynamicDeserialize;
 use zbus::{Connection, DynamicType, OwnedVariant, connection};
@@ -61,6 +62,11 @@ impl Service {
         &self.manager
     }
 
+    /// Whether polkit may ask somebody.
+    pub(crate) fn flags(&self) -> MethodFlags {
+        self.flags
+    }
+
     /// Calls a method of the manager about which polkit may have to ask somebody.
     pub(crate) async fn guarded<R>(
         &self,
@@ -76,6 +82,30 @@ impl Service {
             .call_with_flags(method, self.flags, arguments);
         let reply = calling.await.map_err(vkmps_bus::Error::from)?;
         Ok(reply.expect("a reply is expected of a call without NO_REPLY_EXPECTED"))
+    }
+
+    /// Whether vkmpsd runs, without starting it.
+    pub(crate) async fn presence(&self) -> Result<Presence, Error> {
+        let bus = DBusProxy::new(&self.bus).await?;
+        let name: BusName = vkmps_bus::SERVICE.try_into().expect("it is a name");
+        if bus.name_has_owner(name).await? {
+            return Ok(Presence::Running);
+        }
+        let startable = bus.list_activatable_names().await?;
+        match startable.iter().any(|name| *name == vkmps_bus::SERVICE) {
+            true => Ok(Presence::Startable),
+            false => Ok(Presence::Absent),
+        }
+    }
+
+    /// Has it started, if it does not run.
+    pub(crate) async fn start(&self) -> Result<(), Error> {
+        let peer = PeerProxy::builder(&self.bus)
+            .destination(vkmps_bus::SERVICE)
+            .path(vkmps_bus::MANAGER)
+            .build()
+            .await?;
+        Ok(peer.ping().await?)
     }
 
     /// All properties of the manager.
@@ -110,6 +140,15 @@ impl Service {
         let values = proxy.get_all(name).await?;
         Ok(Properties { interface, values })
     }
+}
+
+/// Whether there is somebody to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Running,
+    /// The bus would start it.
+    Startable,
+    Absent,
 }
 
 /// What became of an object that may not be there.

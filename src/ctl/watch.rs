@@ -5,7 +5,7 @@ use crate::service::Service;
 use std::future::poll_fn;
 use std::pin::Pin;
 use zbus::export::futures_core::Stream;
-use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
+use zbus::fdo::{PropertiesChanged, PropertiesChangedStream, PropertiesProxy};
 use zbus::proxy::{CacheProperties, OwnerChangedStream};
 
 /// The next of a stream.
@@ -38,19 +38,42 @@ impl Watch {
     pub(crate) async fn drained(&mut self, service: &Service) -> Result<(), Error> {
         loop {
             match service.manager().state().await?.as_str() {
-                "draining" => self.change().await?,
+                "draining" => {}
                 "serving" | "starting" => return Err(Error::Resumed),
                 _ => return Ok(()),
+            }
+            if let Happening::Left = self.next().await? {
+                return Err(Error::Gone);
             }
         }
     }
 
-    /// Waits until a property changes.
-    pub(crate) async fn change(&mut self) -> Result<(), Error> {
+    /// Waits until the service is no longer on the bus.
+    pub(crate) async fn gone(&mut self) -> Result<(), Error> {
+        while !matches!(self.next().await?, Happening::Left) {}
+        Ok(())
+    }
+
+    /// What happens next.
+    pub(crate) async fn next(&mut self) -> Result<Happening, Error> {
         tokio::select! {
-            Some(_) = next(&mut self.properties) => Ok(()),
-            Some(None) = next(&mut self.owner) => Err(Error::Gone),
-            else => Err(Error::Gone),
+            change = next(&mut self.properties) => {
+                Ok(Happening::Changed(change.ok_or(Error::BusClosed)?))
+            }
+            owner = next(&mut self.owner) => match owner.ok_or(Error::BusClosed)? {
+                Some(_) => Ok(Happening::Came),
+                None => Ok(Happening::Left),
+            }
         }
     }
+}
+
+/// What is heard of the service.
+pub(crate) enum Happening {
+    /// Properties of the manager changed.
+    Changed(PropertiesChanged),
+    /// It is on the bus, perhaps anew.
+    Came,
+    /// It is no longer on the bus.
+    Left,
 }

@@ -1,0 +1,178 @@
+//! The language: what a line asks for.
+
+use std::time::Duration;
+
+/// A command of NVIDIA's control program. A `server` is the pid that get_server_list prints.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    GetServerList,
+    GetServerStatus {
+        server: Option<u32>,
+    },
+    GetClientList {
+        server: u32,
+    },
+    GetDeviceClientList {
+        server: Option<u32>,
+    },
+    Ps {
+        server: Option<u32>,
+    },
+    StartServer {
+        uid: Option<u32>,
+    },
+    TerminateClient {
+        server: u32,
+        client: u32,
+    },
+    DeviceQuery {
+        server: Option<u32>,
+        csv: bool,
+    },
+    Quit {
+        timeout: Option<Duration>,
+    },
+    /// One that vkmpsd cannot obey yet.
+    Later(&'static str),
+    Unknown(String),
+}
+
+impl Command {
+    /// Nothing for an empty line. As in the original, a number that is none is 0 and words too many are ignored.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        let words: Vec<&str> = words.collect();
+        let number_at = |index: usize| words.get(index).map(|word| number(word));
+        let after = |option: &str| {
+            let position = words.iter().position(|word| *word == option)?;
+            number_at(position + 1)
+        };
+        Some(match name {
+            "get_server_list" => Self::GetServerList,
+            "get_server_status" => Self::GetServerStatus {
+                server: number_at(0),
+            },
+            "get_client_list" => Self::GetClientList {
+                server: number_at(0).unwrap_or(0),
+            },
+            "get_device_client_list" => Self::GetDeviceClientList {
+                server: number_at(0),
+            },
+            "ps" => Self::Ps {
+                server: after("-p"),
+            },
+            "start_server" => Self::StartServer { uid: after("-uid") },
+            "terminate_client" => Self::TerminateClient {
+                server: number_at(0).unwrap_or(0),
+                client: number_at(1).unwrap_or(0),
+            },
+            "device_query" => Self::DeviceQuery {
+                server: words
+                    .iter()
+                    .find(|word| !word.starts_with('-'))
+                    .map(|word| number(word)),
+                csv: words.contains(&"--csv"),
+            },
+            "quit" => Self::Quit {
+                timeout: after("-t").map(|seconds| Duration::from_secs(seconds.into())),
+            },
+            name => match LATER.iter().find(|later| **later == name) {
+                Some(later) => Self::Later(later),
+                None => Self::Unknown(name.to_owned()),
+            },
+        })
+    }
+}
+
+fn number(word: &str) -> u32 {
+    word.parse().unwrap_or(0)
+}
+
+/// What needs a part of vkmpsd that does not exist.
+const LATER: [&str; 13] = [
+    "set_default_client_priority",
+    "get_default_client_priority",
+    "set_default_active_thread_percentage",
+    "get_default_active_thread_percentage",
+    "set_active_thread_percentage",
+    "get_active_thread_percentage",
+    "set_default_device_pinned_mem_limit",
+    "get_default_device_pinned_mem_limit",
+    "set_device_pinned_mem_limit",
+    "get_device_pinned_mem_limit",
+    "sm_partition",
+    "lspart",
+    "shutdown_server",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Command {
+        Command::parse(line).expect("it is not empty")
+    }
+
+    #[test]
+    fn arguments_are_found_where_mps_has_them() {
+        assert_eq!(parse(" get_server_list \r"), Command::GetServerList);
+        assert_eq!(
+            parse("get_server_status 12"),
+            Command::GetServerStatus { server: Some(12) }
+        );
+        assert_eq!(parse("ps"), Command::Ps { server: None });
+        assert_eq!(parse("ps -p 7"), Command::Ps { server: Some(7) });
+        assert_eq!(
+            parse("start_server -uid 1000"),
+            Command::StartServer { uid: Some(1000) }
+        );
+        assert_eq!(
+            parse("terminate_client 12 34"),
+            Command::TerminateClient {
+                server: 12,
+                client: 34
+            }
+        );
+        let queried = Command::DeviceQuery {
+            server: Some(12),
+            csv: true,
+        };
+        assert_eq!(parse("device_query --csv 12"), queried);
+        assert_eq!(parse("device_query 12 --csv"), queried);
+        let timeout = Some(Duration::from_secs(5));
+        assert_eq!(parse("quit -t 5"), Command::Quit { timeout });
+        assert_eq!(parse("quit"), Command::Quit { timeout: None });
+    }
+
+    #[test]
+    fn what_is_missing_or_no_number_is_zero() {
+        assert_eq!(
+            parse("get_client_list"),
+            Command::GetClientList { server: 0 }
+        );
+        assert_eq!(
+            parse("get_client_list x"),
+            Command::GetClientList { server: 0 }
+        );
+        assert_eq!(parse("start_server"), Command::StartServer { uid: None });
+        assert_eq!(
+            parse("start_server -uid"),
+            Command::StartServer { uid: None }
+        );
+        assert_eq!(
+            parse("get_server_status 99999999999"),
+            Command::GetServerStatus { server: Some(0) }
+        );
+    }
+
+    #[test]
+    fn other_words_are_unknown_or_yet_to_come() {
+        assert_eq!(Command::parse(" \t"), None);
+        assert_eq!(parse("PS"), Command::Unknown("PS".into()));
+        assert_eq!(
+            parse("set_default_active_thread_percentage 50"),
+            Command::Later("set_default_active_thread_percentage")
+        );
+    }
+}
