@@ -1,0 +1,141 @@
+//! `org.vkmps.Client` and `org.vkmps.Device`.
+
+use super::World;
+use super::manager::UUID;
+use std::sync::{Arc, Mutex};
+use vkmps_bus::ClientEntry;
+use zbus::{OwnedObjectPath, fdo, interface};
+
+pub(super) struct ClientObject {
+    world: Arc<Mutex<World>>,
+    id: u64,
+}
+
+impl ClientObject {
+    pub(super) fn new(world: &Arc<Mutex<World>>, id: u64) -> Self {
+        let world = Arc::clone(world);
+        Self { world, id }
+    }
+
+    fn entry(&self) -> fdo::Result<ClientEntry> {
+        let world = self.world.lock().unwrap();
+        let entry = world.clients.iter().find(|client| client.id == self.id);
+        entry
+            .cloned()
+            .ok_or_else(|| fdo::Error::Failed("it has gone".into()))
+    }
+}
+
+#[interface(name = "org.vkmps.Client")]
+impl ClientObject {
+    #[zbus(property)]
+    async fn id(&self) -> u64 {
+        self.id
+    }
+    #[zbus(property)]
+    async fn uid(&self) -> fdo::Result<u32> {
+        Ok(self.entry()?.uid)
+    }
+    #[zbus(property)]
+    async fn pid(&self) -> fdo::Result<u32> {
+        Ok(self.entry()?.pid)
+    }
+    #[zbus(property)]
+    async fn name(&self) -> fdo::Result<String> {
+        Ok(self.entry()?.name)
+    }
+    #[zbus(property)]
+    async fn unit(&self) -> fdo::Result<String> {
+        Ok(self.entry()?.unit)
+    }
+    #[zbus(property)]
+    async fn device(&self) -> OwnedObjectPath {
+        vkmps_bus::DEVICE.try_into().unwrap()
+    }
+    #[zbus(property)]
+    async fn connected_since(&self) -> fdo::Result<u64> {
+        Ok(self.entry()?.connected_since_us)
+    }
+    #[zbus(property)]
+    async fn priority(&self) -> fdo::Result<String> {
+        Ok(self.entry()?.priority)
+    }
+    #[zbus(property)]
+    async fn memory_limit(&self) -> u64 {
+        1 << 30
+    }
+    #[zbus(property)]
+    async fn memory_used(&self) -> fdo::Result<u64> {
+        Ok(self.entry()?.memory_used_bytes)
+    }
+    #[zbus(property)]
+    async fn buffers(&self) -> u32 {
+        4
+    }
+    #[zbus(property)]
+    async fn programs(&self) -> u32 {
+        1
+    }
+    #[zbus(property)]
+    async fn queue_depth(&self) -> fdo::Result<u32> {
+        Ok(self.entry()?.queue_depth)
+    }
+    #[zbus(property)]
+    async fn dispatches(&self) -> fdo::Result<u64> {
+        Ok(self.entry()?.dispatches)
+    }
+    #[zbus(property, name = "DeviceTimeNSec")]
+    async fn device_time_ns(&self) -> fdo::Result<u64> {
+        Ok(self.entry()?.device_time_ns)
+    }
+}
+
+pub(super) struct DeviceObject;
+
+#[interface(name = "org.vkmps.Device")]
+impl DeviceObject {
+    #[zbus(property)]
+    async fn name(&self) -> String {
+        "Test, device\x1b[2J".into()
+    }
+    #[zbus(property)]
+    async fn driver_info(&self) -> String {
+        "driver 1.2".into()
+    }
+    #[zbus(property, name = "UUID")]
+    async fn uuid(&self) -> String {
+        UUID.into()
+    }
+    #[zbus(property)]
+    async fn software(&self) -> bool {
+        true
+    }
+    #[zbus(property)]
+    async fn queues(&self) -> u32 {
+        1
+    }
+    #[zbus(property)]
+    async fn extensions(&self) -> Vec<String> {
+        vec!["VK_KHR_a".into()]
+    }
+    #[zbus(property)]
+    async fn engine_pid(&self) -> u32 {
+        4711
+    }
+    #[zbus(property)]
+    async fn device_memory_total(&self) -> u64 {
+        0
+    }
+    #[zbus(property)]
+    async fn device_memory_used(&self) -> u64 {
+        0
+    }
+    #[zbus(property)]
+    async fn host_memory_total(&self) -> u64 {
+        8 << 30
+    }
+    #[zbus(property)]
+    async fn host_memory_used(&self) -> u64 {
+        3 << 20
+    }
+}
