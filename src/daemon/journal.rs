@@ -38,6 +38,8 @@ use vkmps_bus::LogLevel;
 pub(crate) struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     level: LogLevel,
+    /// What `VKMPS_LOG` said at start.
+    environment: Option<String>,
     /// Nobody asked for a log, so that what is configured for one does not apply.
     quiet: bool,
 }
@@ -51,7 +53,8 @@ impl LogControl {
     /// An administrator wants this much logged.
     pub(crate) fn set_level(&mut self, level: LogLevel) {
         self.level = level;
-        if let Err(error) = self.filter.reload(filter(level)) {
+        let filter = filter(level, self.environment.as_deref());
+        if let Err(error) = self.filter.reload(filter) {
             warn!(%error, "cannot change the log level, ignoring");
         }
     }
@@ -78,7 +81,8 @@ pub(crate) fn start(options: &Options, config: &Config) -> Result<LogControl, Ru
     let stderr = to_stderr.then(|| lines(Output::new(std::io::stderr())));
     let file = options.log_path.as_deref().map(open).transpose()?;
     let level = level(config, quiet);
-    let (filter, handle) = reload::Layer::new(filter(level));
+    let environment = std::env::var("VKMPS_LOG").ok();
+    let (filter, handle) = reload::Layer::new(filter(level, environment.as_deref()));
     tracing_subscriber::registry()
         .with(filter)
         .with(journald)
@@ -93,6 +97,7 @@ pub(crate) fn start(options: &Options, config: &Config) -> Result<LogControl, Ru
     Ok(LogControl {
         filter: handle,
         level,
+        environment,
         quiet,
     })
 }
@@ -213,12 +218,11 @@ fn level(config: &Config, quiet: bool) -> LogLevel {
 }
 
 /// What the environment says comes on top.
-fn filter(level: LogLevel) -> EnvFilter {
+fn filter(level: LogLevel, environment: Option<&str>) -> EnvFilter {
     // The bus library has much to say about every message.
     let library = level.min(LogLevel::Warn);
     let ours = format!("{level},zbus={library}");
-    std::env::var("VKMPS_LOG")
-        .ok()
+    environment
         .and_then(|more| EnvFilter::builder().parse(format!("{ours},{more}")).ok())
         .unwrap_or_else(|| EnvFilter::new(ours))
 }
@@ -249,4 +253,71 @@ where
         .with_writer(output)
         // It would print to standard error, and panic if that fails too.
         .log_internal_errors(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tracing_subscriber::layer::Context;
+
+    #[derive(Clone, Default)]
+    struct Counter(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Counter {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many of a line of each level are written, after each change of the level.
+    fn written(environment: Option<&str>, levels: &[LogLevel]) -> Vec<usize> {
+        let counter = Counter::default();
+        let (layer, handle) = reload::Layer::new(filter(LogLevel::Info, environment));
+        let mut control = LogControl {
+            filter: handle,
+            level: LogLevel::Info,
+            environment: environment.map(str::to_owned),
+            quiet: false,
+        };
+        let subscriber = tracing_subscriber::registry()
+            .with(layer)
+            .with(counter.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let count = |level: &LogLevel| {
+                control.set_level(*level);
+                assert_eq!(control.level(), *level);
+                error!("an error");
+                warn!("a warning");
+                info!("a fact");
+                tracing::debug!("a detail");
+                tracing::trace!("a step");
+                counter.0.swap(0, Ordering::Relaxed)
+            };
+            levels.iter().map(count).collect()
+        })
+    }
+
+    #[test]
+    fn the_level_can_be_changed_while_the_daemon_runs() {
+        assert_eq!(written(None, &LogLevel::ALL), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn the_environment_has_the_last_word() {
+        let levels = [LogLevel::Error, LogLevel::Info];
+        assert_eq!(written(Some("debug"), &levels), [4, 4]);
+        assert_eq!(written(Some("zbus=trace"), &levels), [1, 3]);
+        assert_eq!(written(Some("a=b=c"), &levels), [1, 3]);
+    }
+
+    #[test]
+    fn without_a_log_that_somebody_asked_for_only_warnings_are_written() {
+        let mut config = Config::default();
+        assert_eq!(level(&config, false), LogLevel::Info);
+        assert_eq!(level(&config, true), LogLevel::Warn);
+        config.log.level = LogLevel::Error;
+        assert_eq!(level(&config, true), LogLevel::Error);
+    }
 }
