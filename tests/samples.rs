@@ -340,6 +340,8 @@ fn compiler(samples: &mut Vec<Sample>) {
         "from_compiler_refused",
         &refused,
     );
+    let taken = FromCompiler::Taken { hash };
+    add(samples, Kind::FromCompiler, "from_compiler_taken", &taken);
 }
 
 fn records(samples: &mut Vec<Sample>) {

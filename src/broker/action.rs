@@ -158,6 +158,11 @@ pub enum CompileFailure {
     },
     /// The compiler's process died on it.
     Crashed,
+    /// The compiler's process died before it took the module; not the module's fault.
+    Unread {
+        /// How.
+        text: String,
+    },
     /// The compiler took too long and was killed.
     TimedOut,
     /// No compiler could be started; not the module's fault.

@@ -57,6 +57,10 @@ impl CompileQueue {
         self.len() < before
     }
 
+    pub(crate) fn is_running(&self, hash: ProgramHash) -> bool {
+        self.running.contains(&hash)
+    }
+
     pub(crate) fn contains(&self, hash: ProgramHash) -> bool {
         self.running.contains(&hash) || self.waiting.values().flatten().any(|job| *job == hash)
     }

@@ -30,6 +30,8 @@ pub(crate) struct Program {
     idle_key: Option<u64>,
     /// Engines that died while they worked on it.
     strikes: u32,
+    /// Compilers that died before they took it.
+    unread: u32,
 }
 
 /// What decides a program.
@@ -84,6 +86,7 @@ impl Programs {
             references: 0,
             idle_key: None,
             strikes: 0,
+            unread: 0,
         };
         self.entries.insert(hash, program);
     }
@@ -150,6 +153,16 @@ impl Programs {
             }
             Stage::Ready | Stage::Dormant => None,
         }
+    }
+
+    /// What to give the next compiler when one died with the program unread, unless too many have.
+    pub(crate) fn compile_again(&mut self, hash: ProgramHash) -> Option<Source> {
+        let program = self.entries.get_mut(&hash)?;
+        if !self.queue.is_running(hash) || program.unread >= MAX_UNREAD {
+            return None;
+        }
+        program.unread += 1;
+        Some(program.source.clone())
     }
 
     /// The engine is gone, and no session is left. Programs that two engines died on are returned and must go.
@@ -269,5 +282,7 @@ impl Programs {
 const MAX_IDLE_BYTES: u64 = 256 << 20;
 /// Modules remembered as deadly.
 const MAX_QUARANTINED: usize = 256;
+/// Somebody may kill compilers at the wrong moment, or none works at all.
+const MAX_UNREAD: u32 = 3;
 /// An engine may die for other reasons while it makes a pipeline; twice is no accident.
 const MAX_STRIKES: u32 = 2;

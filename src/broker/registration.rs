@@ -92,12 +92,19 @@ impl Broker {
     }
 
     pub(crate) fn compile_failed(&mut self, hash: ProgramHash, failure: CompileFailure) {
+        if let CompileFailure::Unread { .. } = &failure
+            && let Some(source) = self.programs.compile_again(hash)
+        {
+            return self.push(Action::Compile { hash, source });
+        }
         if !self.programs.queue.finish(hash) {
             return;
         }
         let (code, text) = match failure {
             CompileFailure::Refused { code, text } => (code, text),
-            CompileFailure::NotStarted { text } => (ErrorCode::System, text),
+            CompileFailure::NotStarted { text } | CompileFailure::Unread { text } => {
+                (ErrorCode::System, text)
+            }
             CompileFailure::Crashed => {
                 let text = "the compiler crashed on this module".to_owned();
                 self.quarantine(hash, ErrorCode::CompileFailed, &text);

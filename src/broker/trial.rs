@@ -165,6 +165,39 @@ fn a_module_that_crashed_a_compiler_is_not_tried_again() {
 }
 
 #[test]
+fn a_module_that_no_compiler_has_read_goes_to_the_next_one() {
+    let mut world = World::with_engine();
+    let conn = world.client(1000);
+    let unread = || Input::CompileFailed {
+        hash: ProgramHash([b'1'; 32]),
+        failure: CompileFailure::Unread {
+            text: "killed".to_owned(),
+        },
+    };
+    world.ask(conn, register(1));
+    world.work(0, true);
+    for _ in 0..3 {
+        assert_eq!(
+            world.jobs.pop_front(),
+            Some(Job::Compile(ProgramHash([b'1'; 32])))
+        );
+        world.input(unread());
+        assert_eq!(world.links[&conn].last, None, "nobody notices");
+    }
+    // A compiler that never works is not the module's fault either.
+    world.jobs.clear();
+    world.input(unread());
+    assert_eq!(
+        world.links[&conn].last.as_ref().and_then(code_of),
+        Some(ErrorCode::System)
+    );
+    assert!(matches!(
+        world.asked(conn, register(1)),
+        DaemonMessage::ProgramReady { .. }
+    ));
+}
+
+#[test]
 fn a_new_engine_gets_the_compiled_programs_without_a_compiler() {
     let mut world = World::with_engine();
     let conn = world.client(1000);

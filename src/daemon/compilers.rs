@@ -28,6 +28,8 @@ struct Compiler {
 #[derive(Debug)]
 struct Job {
     hash: ProgramHash,
+    /// Whether the compiler has begun; before that its end says nothing about the module.
+    taken: bool,
     deadline: Instant,
 }
 
@@ -126,6 +128,13 @@ impl Compilers {
             .find(|compiler| compiler.process.id() == id)?;
         let message = decode::<FromCompiler>(packet).ok();
         let message = message.filter(|message| message.descriptors() == descriptors.len());
+        let job = compiler.job.as_mut();
+        if let (Some(FromCompiler::Taken { hash }), Some(job)) = (&message, job)
+            && job.hash == *hash
+        {
+            job.taken = true;
+            return None;
+        }
         let job = compiler.job.as_ref().map(|job| job.hash);
         let input = match message {
             Some(FromCompiler::Compiled { hash, interface }) if job == Some(hash) => {
@@ -177,11 +186,15 @@ impl Compilers {
                 let Some(job) = compiler.job.take() else {
                     return false;
                 };
-                tracing::warn!(reason = epitaph, "a compiler died on a module");
-                // One that never began says nothing about the module.
-                let failure = match compiler.process.was_started() {
-                    true => CompileFailure::Crashed,
-                    false => CompileFailure::NotStarted { text: epitaph },
+                let failure = if job.taken {
+                    tracing::warn!(reason = epitaph, "a compiler died on a module");
+                    CompileFailure::Crashed
+                } else if compiler.process.was_started() {
+                    tracing::warn!(reason = epitaph, "a compiler died before it took a module");
+                    let text = format!("compilers die before they begin: {epitaph}");
+                    CompileFailure::Unread { text }
+                } else {
+                    CompileFailure::NotStarted { text: epitaph }
                 };
                 inputs.push(Input::CompileFailed {
                     hash: job.hash,
@@ -212,6 +225,7 @@ impl Job {
     fn new(hash: ProgramHash) -> Self {
         Self {
             hash,
+            taken: false,
             deadline: Instant::now() + COMPILE_TIME,
         }
     }

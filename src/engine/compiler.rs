@@ -49,6 +49,7 @@ pub(crate) fn run(control: &Seqpacket, options: &Options) -> Result<(), Failure>
             Some(device) => device,
             None => device::open(options.device, 1)?,
         };
+        send(control, &FromCompiler::Taken { hash }, &[])?;
         let mut worker = Worker {
             device: device.0,
             queues: device.1,

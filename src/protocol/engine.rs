@@ -246,7 +246,8 @@ impl FromEngine {
 pub enum ToCompiler {
     /// Never sent: a packet of zeros is a protocol error, not a message.
     Reserved,
-    /// Check, rewrite and compile a module (one descriptor). Answered by one [`FromCompiler`].
+    /// Check, rewrite and compile a module (one descriptor). Answered by [`FromCompiler::Taken`] and, in the end, by one of
+    /// the others.
     Compile {
         /// Name of the result.
         hash: ProgramHash,
@@ -286,6 +287,12 @@ pub enum FromCompiler {
         code: ErrorCode,
         /// In words.
         text: String,
+    },
+    /// The device is open and the module is next: a compiler that dies from now on until its answer died on the module. One
+    /// that dies before says nothing about it.
+    Taken {
+        /// Which.
+        hash: ProgramHash,
     },
 }
 

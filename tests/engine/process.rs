@@ -259,6 +259,8 @@ fn add_program(engine: &Engine, session: SessionId) {
     let source = memfd_with("module", &source).expect("memory");
     let bytes = encode(&compile).expect("within the limits");
     compiler.send(&bytes, &[source.as_fd()]);
+    let (bytes, _) = compiler.hear();
+    assert_eq!(decode(&bytes), Ok(FromCompiler::Taken { hash }));
     let (bytes, files) = compiler.hear();
     let FromCompiler::Compiled { interface, .. } = decode(&bytes).expect("a message") else {
         panic!("the module is refused");

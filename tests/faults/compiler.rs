@@ -6,6 +6,7 @@ use vkmps::ErrorCode;
 use vkmps_tests::daemon::Daemon;
 use vkmps_tests::kernels::{Adder, affine, module};
 use vkmps_tests::patience::{PATIENCE, eventually, in_time};
+use vkmps_tests::processes::Process;
 use vkmps_tests::witness::Witness;
 
 #[test]
@@ -15,11 +16,13 @@ fn a_compiler_killed_at_work_costs_the_owner_of_the_module_an_error_only() {
     let client = daemon.connect();
     let mut crashed = 0;
     for attempt in 0..20_u32 {
-        // Stopped compilers have not finished when they are killed.
-        daemon
-            .compilers()
-            .iter()
-            .for_each(|compiler| compiler.signal(Signal::SIGSTOP));
+        // A new one opens its device first: what holds a module is at work on it.
+        let idle = daemon.compilers();
+        idle.iter()
+            .for_each(|compiler| compiler.signal(Signal::SIGKILL));
+        eventually("idle compilers are gone", || {
+            !idle.iter().any(|compiler| compiler.is_alive())
+        });
         let owner = client.clone();
         let registering = std::thread::spawn(move || {
             owner
@@ -30,14 +33,14 @@ fn a_compiler_killed_at_work_costs_the_owner_of_the_module_an_error_only() {
         });
         eventually("a compiler is at work, or was", || {
             let compilers = daemon.compilers();
-            compilers
-                .iter()
-                .for_each(|compiler| compiler.signal(Signal::SIGKILL));
-            !compilers.is_empty() || registering.is_finished()
+            let at_work = compilers.iter().find(|compiler| modules(**compiler) > 0);
+            if let Some(compiler) = at_work {
+                compiler.signal(Signal::SIGKILL);
+            }
+            at_work.is_some() || registering.is_finished()
         });
         let registered = in_time("the registration", PATIENCE, || registering.join().unwrap());
-        // One killed between two modules, or before it was given its first, says nothing about the module and costs
-        // nobody anything: the next compiler takes it.
+        // One that had just finished or had not begun costs nobody anything.
         if let Err(error) = registered {
             assert_eq!(error.code(), ErrorCode::CompileFailed, "{error}");
             let client = format!("client={} ", client.session());
@@ -54,6 +57,39 @@ fn a_compiler_killed_at_work_costs_the_owner_of_the_module_an_error_only() {
     assert_eq!(crashed, 3, "no compiler was ever caught at work");
     affine(&client, 77, 7);
     Adder::new(&client, 100).unwrap().round(&client, 1).unwrap();
+}
+
+#[test]
+fn a_compiler_killed_with_its_module_unread_costs_nobody_anything() {
+    let daemon = Daemon::start();
+    let witness = Witness::of(&daemon);
+    let client = daemon.connect();
+    for attempt in 0..10_u32 {
+        // What is stopped reads nothing.
+        let stopped = daemon.compilers();
+        stopped
+            .iter()
+            .for_each(|compiler| compiler.signal(Signal::SIGSTOP));
+        let kept = modules(daemon.process());
+        let owner = client.clone();
+        let registering = std::thread::spawn(move || {
+            owner
+                .program(&module("affine"))
+                .specialize(0, 2000 + attempt)
+                .register()
+                .map(drop)
+        });
+        eventually("the daemon has the module, or a compiler", || {
+            let busy = daemon.compilers().len() > stopped.len();
+            busy || registering.is_finished() || modules(daemon.process()) > kept
+        });
+        stopped
+            .iter()
+            .for_each(|compiler| compiler.signal(Signal::SIGKILL));
+        let registered = in_time("the registration", PATIENCE, || registering.join().unwrap());
+        assert!(registered.is_ok(), "{registered:?}");
+        witness.goes_on();
+    }
 }
 
 #[test]
@@ -96,4 +132,11 @@ fn a_module_whose_compilation_never_ends_costs_its_owner_a_timeout_only() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     affine(&client, 77, 7);
     witness.goes_on();
+}
+
+/// Modules that it holds: a compiler while it works, the daemon those of all programs.
+fn modules(process: Process) -> usize {
+    let descriptors = process.descriptors();
+    let of_module = |file: &&String| file.contains("vkmps-module");
+    descriptors.iter().filter(of_module).count()
 }

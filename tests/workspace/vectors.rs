@@ -45,7 +45,7 @@ fn there_is_a_golden_vector_of_every_kind_of_message() {
     assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 15);
     assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 12);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
-    assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 3);
+    assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 4);
 }
 
 /// The number of an enum's variants and which of them a message is. A new variant does not compile until it is here.
@@ -77,7 +77,7 @@ kind!(
 
 kind!(to_compiler_kind, ToCompiler: Reserved, Compile);
 
-kind!(from_compiler_kind, FromCompiler: Reserved, Compiled, Refused);
+kind!(from_compiler_kind, FromCompiler: Reserved, Compiled, Refused, Taken);
 
 /// Checks that the samples of a kind cover all variants but the reserved one; their number.
 fn kinds(kind: Kind, name: fn(&[u8]) -> (&'static [&'static str], &'static str)) -> usize {

@@ -309,12 +309,13 @@ impl World {
                 interface: Interface::default(),
             },
             Job::Compile(hash) => {
-                let failure = match hash.0[0] % 3 {
+                let failure = match hash.0[0] % 4 {
                     0 => CompileFailure::Refused {
                         code: ErrorCode::InvalidModule,
                         text,
                     },
                     1 => CompileFailure::Crashed,
+                    2 => CompileFailure::Unread { text },
                     _ => CompileFailure::TimedOut,
                 };
                 Input::CompileFailed { hash, failure }
