@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod crates;
+mod manuals;
 mod sources;
 mod units;
 mod vectors;
