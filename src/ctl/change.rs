@@ -53,10 +53,13 @@ pub(crate) async fn drain(service: &Service, wait: bool, format: Format) -> Resu
         false => None,
     };
     let () = service.guarded("Drain", &()).await?;
-    if let Some(watch) = &mut watch {
-        watch.drained(service).await?;
-    }
-    let state = service.manager().state().await?;
+    let state = match &mut watch {
+        Some(watch) => {
+            watch.drained(service).await?;
+            "drained".to_owned()
+        }
+        None => service.manager().state().await?,
+    };
     format.show(&json!({"state": state}), |_| match state.as_str() {
         "draining" => "draining; vkmpsctl resume ends it\n".to_owned(),
         state => format!("{}\n", escape(state)),

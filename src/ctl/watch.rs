@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::service::Service;
 use std::future::poll_fn;
 use std::pin::Pin;
+use zbus::Variant;
 use zbus::export::futures_core::Stream;
 use zbus::fdo::{PropertiesChanged, PropertiesChangedStream, PropertiesProxy};
 use zbus::proxy::{CacheProperties, OwnerChangedStream};
@@ -34,16 +35,23 @@ impl Watch {
         })
     }
 
-    /// Waits until no client is left.
+    /// Waits until no client is left. The service is asked once: later it might have ended, and asking would start it.
     pub(crate) async fn drained(&mut self, service: &Service) -> Result<(), Error> {
+        let mut state = service.manager().state().await?;
         loop {
-            match service.manager().state().await?.as_str() {
+            match state.as_str() {
                 "draining" => {}
                 "serving" | "starting" => return Err(Error::Resumed),
                 _ => return Ok(()),
             }
-            if let Happening::Left = self.next().await? {
-                return Err(Error::Gone);
+            match self.next().await? {
+                Happening::Changed(change) => {
+                    let Ok(change) = change.args() else { continue };
+                    if let Some(Variant::Str(changed)) = change.changed_properties.get("State") {
+                        state = changed.to_string();
+                    }
+                }
+                Happening::Came | Happening::Left => return Err(Error::Gone),
             }
         }
     }
