@@ -4,6 +4,7 @@
 //! escaped wherever people read them.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod arguments;
 mod change;
 mod check_config;

@@ -1,7 +1,9 @@
 //! vkmpsd, as it is reached over a bus.
 
+use crate::agent::Agent;
 use crate::error::Error;
 use serde::Serialize;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
 use vkmps_bus::ManagerProxy;
@@ -28,6 +30,9 @@ pub(crate) struct Service {
     bus: Connection,
     manager: ManagerProxy<'static>,
     flags: MethodFlags,
+    /// Started when the first guarded call is made.
+    agent: OnceCell<Option<Agent>>,
+    wants_agent: bool,
 }
 
 impl Service {
@@ -51,6 +56,9 @@ impl Service {
             bus,
             manager,
             flags,
+            agent: OnceCell::new(),
+            // On another bus there is no polkit that we could help.
+            wants_agent: options.address.is_none() && !options.no_ask_password,
         })
     }
 
@@ -62,12 +70,15 @@ impl Service {
         &self.manager
     }
 
-    /// Whether polkit may ask somebody.
-    pub(crate) fn flags(&self) -> MethodFlags {
+    /// Flags of calls about which polkit may have to ask somebody, who is there from now on.
+    pub(crate) fn guarded_flags(&self) -> MethodFlags {
+        if self.wants_agent {
+            self.agent.get_or_init(Agent::start);
+        }
         self.flags
     }
 
-    /// Calls a method of the manager about which polkit may have to ask somebody.
+    /// Calls a method of the manager that polkit guards.
     pub(crate) async fn guarded<R>(
         &self,
         method: &'static str,
@@ -76,10 +87,11 @@ impl Service {
     where
         R: for<'d> DynamicDeserialize<'d>,
     {
+        let flags = self.guarded_flags();
         let calling = self
             .manager
             .inner()
-            .call_with_flags(method, self.flags, arguments);
+            .call_with_flags(method, flags, arguments);
         let reply = calling.await.map_err(vkmps_bus::Error::from)?;
         Ok(reply.expect("a reply is expected of a call without NO_REPLY_EXPECTED"))
     }

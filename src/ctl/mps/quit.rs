@@ -61,7 +61,7 @@ async fn stop(service: &Service, unit: &'static str) -> Result<(), Error> {
         .build()
         .await?;
     let stopped: Result<Option<OwnedObjectPath>, zbus::Error> = systemd
-        .call_with_flags("StopUnit", service.flags(), &(unit, "replace"))
+        .call_with_flags("StopUnit", service.guarded_flags(), &(unit, "replace"))
         .await;
     match stopped {
         Ok(_job) => Ok(()),
