@@ -167,6 +167,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_yet_to_come_is_documented() {
+        let page = include_str!("../../../debian/man/vkmps-control.1");
+        for name in LATER {
+            assert!(page.contains(name), "{name}");
+        }
+    }
+
+    #[test]
     fn other_words_are_unknown_or_yet_to_come() {
         assert_eq!(Command::parse(" \t"), None);
         assert_eq!(parse("PS"), Command::Unknown("PS".into()));

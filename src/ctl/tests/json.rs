@@ -2,13 +2,19 @@
 
 use crate::bus::Bus;
 use crate::fake::{Fake, World, client};
+use crate::man::assert_documented;
 use crate::program::vkmpsctl;
 use serde_json::{Value, json};
 
 fn ask(bus: &Bus, arguments: &[&str]) -> Value {
     let output = vkmpsctl(bus, &[&["--json"], arguments].concat()).well();
     assert_eq!(output.lines().count(), 1, "{output}");
-    serde_json::from_str(&output).unwrap()
+    let result = serde_json::from_str(&output).unwrap();
+    // Names of counters are vkmpsd's.
+    if arguments != ["statistics"] {
+        assert_documented(&result);
+    }
+    result
 }
 
 #[test]

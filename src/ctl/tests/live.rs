@@ -2,6 +2,7 @@
 
 use crate::bus::Bus;
 use crate::fake::{Act, Fake, World, client};
+use crate::man::assert_documented;
 use crate::program::{command, vkmpsctl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -36,6 +37,7 @@ impl Running {
     /// A line of JSON, without the time, which must be there.
     fn event(&mut self) -> Value {
         let mut event: Value = serde_json::from_str(&self.line()).unwrap();
+        assert_documented(&event);
         let time = event.as_object_mut().unwrap().remove("time_us");
         assert!(time.is_some_and(|time| time.is_u64()));
         event
@@ -169,6 +171,7 @@ fn a_drain_that_somebody_ends_is_a_failure() {
     let mut drain = Running::start(&bus, &["drain", "--wait"]);
     fake.asked();
     fake.wait_until_asked("!Drain");
+    fake.wait_until_asked("State");
     drop(fake);
     assert_eq!(drain.child.wait().unwrap().code(), Some(3));
 }

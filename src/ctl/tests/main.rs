@@ -8,5 +8,6 @@ mod exits;
 mod fake;
 mod json;
 mod live;
+mod man;
 mod program;
 mod text;
