@@ -4,7 +4,8 @@ use crate::{ClientEntry, Error};
 use std::collections::HashMap;
 use zbus::{OwnedObjectPath, proxy};
 
-/// `org.vkmps.Manager`; `dbus/org.vkmps.Manager.xml` documents it.
+/// `org.vkmps.Manager`; `dbus/org.vkmps.Manager.xml` documents it. What changes something lets polkit ask its user for a
+/// password, if there is an agent to do so.
 #[proxy(
     interface = "org.vkmps.Manager",
     default_service = "org.vkmps.Manager",
@@ -18,16 +19,22 @@ pub trait Manager {
     /// Counters by name.
     fn get_statistics(&self) -> Result<HashMap<String, u64>, Error>;
     /// Changes the priority of a client's future work.
+    #[zbus(allow_interactive_auth)]
     fn set_priority(&self, client: u64, priority: &str) -> Result<(), Error>;
     /// Ends a client's session.
+    #[zbus(allow_interactive_auth)]
     fn terminate_client(&self, client: u64) -> Result<(), Error>;
     /// Refuses newcomers.
+    #[zbus(allow_interactive_auth)]
     fn drain(&self) -> Result<(), Error>;
     /// Lets newcomers in again.
+    #[zbus(allow_interactive_auth)]
     fn resume(&self) -> Result<(), Error>;
     /// Reads the configuration again; what needs a restart.
+    #[zbus(allow_interactive_auth)]
     fn reload(&self) -> Result<Vec<String>, Error>;
     /// Sets how much is logged.
+    #[zbus(allow_interactive_auth)]
     fn set_log_level(&self, level: &str) -> Result<(), Error>;
 
     /// Of the daemon.

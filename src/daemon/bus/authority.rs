@@ -116,12 +116,15 @@ impl Authority {
         let Err(refusal) = self.question(sender, action, interactive).await else {
             return Ok(());
         };
-        let denied = Request::Denied {
-            uid: Some(uid),
-            sender: sender.to_string(),
-            action: action.id(),
-        };
-        self.port.tell(denied).await;
+        // Who left was not denied anything.
+        if !matches!(refusal, Refusal::Gone) {
+            let denied = Request::Denied {
+                uid: Some(uid),
+                sender: sender.to_string(),
+                action: action.id(),
+            };
+            self.port.tell(denied).await;
+        }
         Err(Error::NotAuthorized(refusal.to_string()))
     }
 

@@ -122,9 +122,9 @@ fn proxy(interface: &str) -> BTreeSet<String> {
         };
         let name = quoted(" name").map_or_else(camel, str::to_owned);
         let kind = match attribute {
-            "" => "method",
             "#[zbus(signal)]" => "signal",
-            _ => "property",
+            property if property.starts_with("#[zbus(property") => "property",
+            _ => "method",
         };
         outline.insert(match quoted("emits_changed_signal") {
             Some(told) => format!("{kind} {name} {told}"),
