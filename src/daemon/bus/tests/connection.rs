@@ -2,9 +2,11 @@
 
 use super::rig::{LONG, Polkit, PrivateBus, Rig, daemon, named, times, uid};
 use super::samples::view;
-use crate::bus::{BusAddress, Outbox, start};
+use crate::bus::{BusAddress, Outbox, Times, start};
 use crate::control::Change;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use vkmps_bus::{ManagerProxy, SERVICE};
 use vkmps_protocol::handle::SessionId;
@@ -112,4 +114,23 @@ async fn an_unanswered_call_does_not_keep_the_daemon() {
     answer
         .expect("nothing panics")
         .expect_err("nobody answered it");
+}
+
+#[tokio::test]
+async fn a_bus_that_hangs_holds_up_neither_changes_nor_the_end() {
+    let bus = PrivateBus::start();
+    let times = Times {
+        farewell: Duration::from_millis(10),
+        ..times()
+    };
+    let (main_loop, outbox, daemon) = daemon(&bus, times).await;
+    bus.hang();
+    // More than fits into a socket, with turns for the D-Bus side to get stuck in.
+    for id in 10..3_000 {
+        let view = view(id, uid());
+        main_loop.world().clients.insert(view.id, view.clone());
+        outbox.push(Change::ClientAdded(view));
+        yield_now().await;
+    }
+    timeout(LONG, daemon.leave()).await.expect("it leaves");
 }

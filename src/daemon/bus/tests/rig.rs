@@ -5,6 +5,8 @@ use crate::bus::authority::Patience;
 use crate::bus::{Bus, BusAddress, Outbox, Times, start_with};
 use crate::control::{Change, ClientView, DeviceView, Request, Status};
 use crate::happening::Happening;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::io::{BufRead, BufReader};
@@ -84,6 +86,14 @@ impl PrivateBus {
             .expect("it prints its address");
         assert!(!address.is_empty(), "dbus-daemon does not start");
         self.daemon = Some(daemon);
+    }
+
+    /// It hangs: it reads nothing, and closes nothing.
+    pub(super) fn hang(&self) {
+        let daemon = self.daemon.as_ref().expect("it runs");
+        let pid = i32::try_from(daemon.id()).expect("it is a pid");
+        let stopped = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+        stopped.expect("it is ours");
     }
 
     fn socket(&self) -> String {
