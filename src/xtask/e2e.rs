@@ -1,9 +1,9 @@
 //! `cargo xtask e2e [FILTER]`: the packages on a booted systemd, checked by `vkmps-e2e`.
 
 use crate::cargo::{self, Profile};
-use std::env;
+use crate::deb;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Builds what it takes and runs the checks; true if none failed.
@@ -12,18 +12,14 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<bool> {
     if !cargo::run(&mut cargo::command(build))? {
         return Ok(false);
     }
-    cargo::run(&mut command(&packages()?, arguments)?)
+    cargo::run(&mut command(&deb::build()?, arguments)?)
 }
 
-/// The program that checks the packages in this folder. It and the client that it runs are built.
-pub(crate) fn command(packages: &Path, arguments: &[String]) -> io::Result<Command> {
+/// The program that checks these packages. It and the client that it runs are built.
+pub(crate) fn command(packages: &[PathBuf], arguments: &[String]) -> io::Result<Command> {
+    let folder = packages.first().and_then(|package| package.parent());
+    let folder = folder.ok_or_else(|| io::Error::other("there are no packages"))?;
     let mut command = cargo::program(Profile::Debug, "vkmps-e2e", arguments)?;
-    command.arg("--packages").arg(packages);
+    command.arg("--packages").arg(folder);
     Ok(command)
-}
-
-/// The folder of the packages to check.
-fn packages() -> io::Result<PathBuf> {
-    let folder = env::var_os("VKMPS_DEBS").map(PathBuf::from);
-    folder.ok_or_else(|| io::Error::other("VKMPS_DEBS does not name a folder of packages"))
 }
