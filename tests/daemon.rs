@@ -8,7 +8,7 @@ use crate::processes::Process;
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use vkmps::{Client, Error};
 use vkmps_protocol::ErrorCode;
 
@@ -172,7 +172,7 @@ impl Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // The spawner ends engine and compilers when it sees the daemon gone.
-        if !self.log.is_over_within(Duration::from_secs(10)) && !std::thread::panicking() {
+        if !self.log.is_over_within(PATIENCE) && !std::thread::panicking() {
             panic!(
                 "something of a killed daemon lives on:\n{}",
                 self.log.text()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch as watched};
 use tokio::task::{AbortHandle, JoinHandle};
 use vkmps_broker::{ConnectionId, Peer};
 use vkmps_ipc::SystemError;
@@ -100,13 +100,21 @@ impl Drop for ClientLink {
     }
 }
 
-/// Accepts until the daemon ends. Errors are survived: with no descriptor left, clients wait in the backlog.
-pub(crate) async fn accept(listener: Seqpacket, happenings: Happenings) {
+/// Accepts until the doors are closed, and gives the socket back then. Errors are survived: with no descriptor left,
+/// clients wait in the backlog.
+pub(crate) async fn accept(
+    listener: Seqpacket,
+    happenings: Happenings,
+    mut closed: watched::Receiver<bool>,
+) -> Option<Seqpacket> {
     let listener = match watch(listener, Interest::READABLE) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "cannot watch a listening socket"),
+        Err(error) => {
+            tracing::error!(%error, "cannot watch a listening socket");
+            return None;
+        }
     };
-    loop {
+    while !*closed.borrow_and_update() {
         match listener.get_ref().accept() {
             Ok(socket) => {
                 let Ok(who) = socket.peer_credentials() else {
@@ -116,22 +124,16 @@ pub(crate) async fn accept(listener: Seqpacket, happenings: Happenings) {
                     uid: who.uid,
                     pid: who.pid,
                 };
-                if happenings
-                    .send(Happening::Accepted { socket, peer })
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
+                let accepted = Happening::Accepted { socket, peer };
+                happenings.send(accepted).await.ok()?;
             }
             Err(SystemError {
                 errno: Errno::EAGAIN,
                 ..
-            }) => {
-                if let Ok(mut guard) = listener.readable().await {
-                    guard.clear_ready();
-                }
-            }
+            }) => tokio::select! {
+                guard = listener.readable() => guard.ok()?.clear_ready(),
+                _ = closed.changed() => {}
+            },
             Err(SystemError {
                 errno: Errno::EINTR | Errno::ECONNABORTED,
                 ..
@@ -142,6 +144,7 @@ pub(crate) async fn accept(listener: Seqpacket, happenings: Happenings) {
             }
         }
     }
+    Some(listener.into_inner())
 }
 
 async fn read(

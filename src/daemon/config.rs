@@ -185,6 +185,16 @@ pub(crate) enum SchedulingMode {
     CooperativeFairshare,
 }
 
+impl SchedulingMode {
+    /// Its name in files, on the command line and on the bus.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ExclusiveThroughput => "exclusive-throughput",
+            Self::CooperativeFairshare => "cooperative-fairshare",
+        }
+    }
+}
+
 /// How strict the daemon is about its own confinement.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(
@@ -252,8 +262,8 @@ impl Config {
         vkmps_broker::Config {
             arena_bytes: ARENA_BYTES,
             max_priority: self.clients.max_priority,
-            max_sessions: sessions(self.clients.max_sessions.number()),
-            max_sessions_per_uid: sessions(self.clients.max_sessions_per_uid.number()),
+            max_sessions: self.clients.max_sessions.size(),
+            max_sessions_per_uid: self.clients.max_sessions_per_uid.size(),
             scheduling: match self.scheduling.mode {
                 SchedulingMode::ExclusiveThroughput => {
                     vkmps_broker::SchedulingMode::ExclusiveThroughput
@@ -318,7 +328,6 @@ impl Config {
     }
 
     /// Keys that differ in `new` and that a running daemon cannot change.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the main loop will reload"))]
     pub(crate) fn changes_needing_restart(&self, new: &Self) -> Vec<&'static str> {
         [
             (self.device.index != new.device.index, "device.index"),
@@ -330,11 +339,6 @@ impl Config {
         .filter_map(|(differs, key)| differs.then_some(key))
         .collect()
     }
-}
-
-/// A checked number, which is at most that of the protocol's limit.
-fn sessions(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// A session's shared memory: more than any host has, and sparse.

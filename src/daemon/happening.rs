@@ -45,6 +45,8 @@ pub(crate) enum Happening {
     SpawnerGone,
     /// An administrator asks something.
     Request(Request),
+    /// The configuration is to be read again.
+    Reload,
     /// The daemon is asked to stop.
     Terminate,
 }

@@ -1,25 +1,30 @@
 //! The daemon's side of the ledger: kept for the engines, read after their deaths.
 
+use crate::statistics::Work;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use vkmps_ipc::SystemError;
 use vkmps_ipc::memory::{Region, sealed_memfd};
-use vkmps_protocol::handle::ProgramHash;
-use vkmps_protocol::ledger::{LEDGER_BYTES, SLOT_BYTES, SUSPECT};
+use vkmps_protocol::handle::{ProgramHash, SessionId};
+use vkmps_protocol::ledger::{
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SESSION, SLOT_BYTES, SUSPECT,
+};
 use vkmps_protocol::limits::MAX_SESSIONS;
 
 /// One for all engines of a daemon.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     memory: OwnedFd,
+    region: Region,
 }
 
 impl Ledger {
     /// An empty one.
     pub(crate) fn new() -> Result<Self, SystemError> {
-        Ok(Self {
-            memory: sealed_memfd("vkmps-ledger", LEDGER_BYTES as u64)?,
-        })
+        let memory = sealed_memfd("vkmps-ledger", LEDGER_BYTES as u64)?;
+        let region = Region::map(&memory, 0, LEDGER_BYTES)?;
+        Ok(Self { memory, region })
     }
 
     /// What goes with `Start`.
@@ -27,13 +32,38 @@ impl Ledger {
         self.memory.as_fd()
     }
 
+    /// What the engine has done for a session, as of now.
+    pub(crate) fn work(&self, slot: u32, session: SessionId) -> Work {
+        let start = slot as usize * SLOT_BYTES;
+        if start >= LEDGER_BYTES {
+            return Work::default();
+        }
+        let counter = |offset: usize| {
+            let mut word = [0];
+            self.region.read_words(start + offset, &mut word);
+            word[0]
+        };
+        // The engine has not heard of it yet: what stands there is its predecessor's.
+        if counter(SESSION) != session.0 {
+            return Work::default();
+        }
+        Work {
+            dispatches: counter(DISPATCHES),
+            device_time: Duration::from_nanos(counter(DEVICE_TIME_NS)),
+            // A `u32`; what follows it is not of interest.
+            queued: counter(QUEUED)
+                .to_ne_bytes()
+                .first_chunk()
+                .map_or(0, |bytes| u32::from_ne_bytes(*bytes)),
+        }
+    }
+
     /// Programs that a dead engine was busy making; then an empty ledger for the next one, whose sessions are all new.
     pub(crate) fn close_the_books(&self) -> Result<Vec<ProgramHash>, SystemError> {
-        let region = Region::map(&self.memory, 0, LEDGER_BYTES)?;
         let mut suspects = Vec::new();
         for slot in 0..MAX_SESSIONS {
             let mut hash = [0; 32];
-            region.read(slot * SLOT_BYTES + SUSPECT, &mut hash);
+            self.region.read(slot * SLOT_BYTES + SUSPECT, &mut hash);
             if hash != [0; 32] && !suspects.contains(&ProgramHash(hash)) {
                 suspects.push(ProgramHash(hash));
             }

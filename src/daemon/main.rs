@@ -1,19 +1,21 @@
 //! `vkmpsd`: the daemon that many clients share one Vulkan device through.
 #![forbid(unsafe_code)]
 
-#[expect(dead_code, reason = "the main loop starts it")]
+mod administration;
+mod announcement;
 mod bus;
+mod causes;
 mod client_link;
 mod compilers;
 mod config;
-#[expect(dead_code, reason = "the D-Bus side and the main loop meet here")]
 mod control;
+mod doors;
 mod exit;
 mod foreign;
 mod happening;
-#[expect(dead_code, reason = "the main loop will reload and deny")]
 mod journal;
 mod ledger;
+mod liveness;
 mod module;
 mod process;
 mod resources;
@@ -21,7 +23,9 @@ mod server;
 mod sockets;
 mod standalone;
 mod startup;
+mod statistics;
 mod supervisor;
+mod watchdog;
 mod watched;
 
 use clap::Parser;
@@ -38,20 +42,13 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return report(&error, Exit::Config),
     };
-    match startup::run(&options, &config) {
+    match startup::run(options, config) {
         Ok(()) => Exit::Success.into(),
         Err(error) => report(&error, error.exit()),
     }
 }
 
-/// One line with all causes.
 fn report(error: &dyn std::error::Error, exit: Exit) -> ExitCode {
-    let mut line = format!("vkmpsd: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line = format!("{line}: {cause}");
-        source = cause.source();
-    }
-    eprintln!("{line}");
+    eprintln!("vkmpsd: {}", causes::line(error));
     exit.into()
 }

@@ -43,6 +43,7 @@ pub(crate) struct Process {
     socket: Arc<AsyncFd<Seqpacket>>,
     reader: JoinHandle<()>,
     pidfd: Option<OwnedFd>,
+    pid: Option<u32>,
     launched: Instant,
     /// Whether it is to be killed as soon as there is a handle.
     condemned: bool,
@@ -110,6 +111,7 @@ impl Process {
             socket,
             reader,
             pidfd: None,
+            pid: None,
             launched: Instant::now(),
             condemned: false,
             closed: false,
@@ -150,8 +152,14 @@ impl Process {
         self.pidfd.is_some()
     }
 
+    /// Its pid, for people: it is acted upon by its handle.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     /// The spawner has started it.
-    pub(crate) fn started(&mut self, pidfd: OwnedFd) {
+    pub(crate) fn started(&mut self, pid: i32, pidfd: OwnedFd) {
+        self.pid = u32::try_from(pid).ok();
         self.pidfd = Some(pidfd);
         if self.condemned {
             self.kill();

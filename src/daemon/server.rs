@@ -1,36 +1,67 @@
 //! The main loop: what happens goes into the broker, what it says is done. One task, one owner of all state.
 
+use crate::announcement::{Known, Told};
+use crate::bus::{Bus, Outbox};
+use crate::causes;
 use crate::client_link::{ClientLink, Stalled};
+use crate::config::{self, Config, Options};
+use crate::doors::Doors;
 use crate::happening::{Happening, Happenings};
+use crate::journal::{self, LogControl};
 use crate::module;
 use crate::process::Delivery;
 use crate::resources::Resources;
+use crate::statistics::Statistics;
 use crate::supervisor::Supervisor;
-use std::collections::{HashMap, VecDeque};
+use crate::watchdog::{self, Watchdog};
+use sd_notify::NotifyState;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use vkmps_broker::{Action, Broker, ConnectionId, Input, Peer, Source};
 use vkmps_ipc::socket::Seqpacket;
+use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::DaemonMessage;
 
-/// Everything the main loop owns.
+/// Everything the main loop owns. What administrators see of it is in `administration` and `announcement`.
 pub(crate) struct Server {
-    broker: Broker,
-    supervisor: Supervisor,
+    pub(crate) broker: Broker,
+    pub(crate) supervisor: Supervisor,
     resources: Resources,
     links: HashMap<ConnectionId, ClientLink>,
     next_conn: u64,
     happenings: Happenings,
     /// What the broker has not heard of yet.
-    inbox: VecDeque<Input>,
+    pub(crate) inbox: VecDeque<Input>,
     /// What is not done yet. Actions keep their order: while the engine does not read, all that follow wait, so that no
     /// client hears of a thing before the engine does.
     outbox: VecDeque<Action>,
     blocked_since: Option<Instant>,
     drain_deadline: Option<Instant>,
-    started: Instant,
+    pub(crate) started: Instant,
     end: Option<Result<(), SpawnerGone>>,
+
+    doors: Doors,
+    watchdog: Option<Watchdog>,
+    /// Whether systemd starts another daemon when somebody comes: only then this one may leave for idleness.
+    activated: bool,
+    /// When the last connection went, or somebody asked something last.
+    idle_since: Option<Instant>,
+
+    options: Options,
+    pub(crate) config: Config,
+    pub(crate) log: LogControl,
+    /// What the bus is told.
+    pub(crate) administrators: Outbox,
+    pub(crate) statistics: Statistics,
+    /// Sessions that are open.
+    pub(crate) clients: BTreeMap<SessionId, Known>,
+    pub(crate) told: Option<Told>,
+    /// What the engine said when it lost its device; its end is reported next.
+    pub(crate) lost_device: Option<String>,
+    /// Checks of this process's sandbox that failed and are only warned of.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The spawner died: no engine can be started any more.
@@ -38,17 +69,38 @@ pub(crate) struct Server {
 #[error("the spawner is gone")]
 pub(crate) struct SpawnerGone;
 
+/// What start-up makes for the main loop.
+pub(crate) struct Equipment {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) happenings: Happenings,
+    pub(crate) doors: Doors,
+    pub(crate) activated: bool,
+    pub(crate) options: Options,
+    pub(crate) config: Config,
+    pub(crate) log: LogControl,
+    pub(crate) administrators: Outbox,
+    pub(crate) warnings: Vec<String>,
+}
+
 impl Server {
-    pub(crate) fn new(
-        broker: Broker,
-        supervisor: Supervisor,
-        resources: Resources,
-        happenings: Happenings,
-    ) -> Self {
-        Self {
-            broker,
+    pub(crate) fn new(equipment: Equipment) -> Self {
+        let Equipment {
             supervisor,
-            resources,
+            happenings,
+            doors,
+            activated,
+            options,
+            config,
+            log,
+            administrators,
+            warnings,
+        } = equipment;
+        let broker = config.broker();
+        let now = Instant::now();
+        Self {
+            resources: Resources::new(broker.arena_bytes),
+            broker: Broker::new(broker),
+            supervisor,
             links: HashMap::new(),
             next_conn: 1,
             happenings,
@@ -56,22 +108,46 @@ impl Server {
             outbox: VecDeque::new(),
             blocked_since: None,
             drain_deadline: None,
-            started: Instant::now(),
+            started: now,
             end: None,
+            doors,
+            watchdog: Watchdog::from_environment(now),
+            activated,
+            idle_since: Some(now),
+            options,
+            config,
+            log,
+            administrators,
+            statistics: Statistics::default(),
+            clients: BTreeMap::new(),
+            told: None,
+            lost_device: None,
+            warnings,
         }
     }
 
-    /// Serves until the daemon is asked to stop and has drained.
+    /// Serves until the daemon is asked to stop and has drained, or nobody needs it. READY is said when the D-Bus side
+    /// has started, or given up for the time being.
     pub(crate) async fn run(
         mut self,
         mut happened: mpsc::Receiver<Happening>,
+        bus: impl Future<Output = Option<Bus>>,
     ) -> Result<(), SpawnerGone> {
+        let mut starting = std::pin::pin!(bus);
+        let mut bus = None;
+        let mut is_ready = false;
         loop {
             let news = self.supervisor.settle();
             self.feed(news);
+            self.announce_status();
             if let Some(end) = self.end {
+                watchdog::notify(&[NotifyState::Stopping]);
+                if let Some(bus) = bus {
+                    self.leave_bus(bus, &mut happened).await;
+                }
                 return end;
             }
+            self.mark_idleness();
             let deadline = self.next_deadline();
             let blocked = self
                 .supervisor
@@ -79,12 +155,92 @@ impl Server {
                 .filter(|_| !self.outbox.is_empty());
             tokio::select! {
                 Some(happening) = happened.recv() => self.take(happening),
-                () = sleep_until(deadline) => self.time_passed(),
+                started = &mut starting, if !is_ready => {
+                    (bus, is_ready) = (started, true);
+                    watchdog::notify(&[NotifyState::Ready]);
+                    journal::started();
+                }
+                () = sleep_until(deadline) => {
+                    self.time_passed();
+                    if self.may_leave() {
+                        self.leave(&mut happened).await;
+                    }
+                }
                 Some(Ok(mut guard)) = async { Some(blocked.as_ref()?.writable().await) } => {
                     guard.clear_ready();
                 }
             }
         }
+    }
+
+    /// Goes off the bus; what was asked before is still answered.
+    async fn leave_bus(&mut self, bus: Bus, happened: &mut mpsc::Receiver<Happening>) {
+        let mut leaving = std::pin::pin!(bus.leave());
+        loop {
+            tokio::select! {
+                () = &mut leaving => return,
+                Some(happening) = happened.recv() => {
+                    if let Happening::Request(request) = happening {
+                        self.request(request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves if nobody comes through the doors while they close.
+    async fn leave(&mut self, happened: &mut mpsc::Receiver<Happening>) {
+        let mut late = Vec::new();
+        let sockets = {
+            let mut closing = std::pin::pin!(self.doors.close());
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(happening) = happened.recv() => late.push(happening),
+                    sockets = &mut closing => break sockets,
+                }
+            }
+        };
+        while let Ok(happening) = happened.try_recv() {
+            late.push(happening);
+        }
+        if late.is_empty() {
+            tracing::info!("idle, leaving until somebody comes");
+            self.terminate();
+        } else {
+            self.idle_since = None;
+            self.doors.admit(sockets);
+            late.into_iter().for_each(|happening| self.take(happening));
+        }
+    }
+
+    /// Whether there was nobody and nothing for the configured time.
+    fn may_leave(&self) -> bool {
+        self.idle_deadline()
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        let after = self
+            .config
+            .service
+            .idle_exit
+            .duration()
+            .filter(|_| self.activated)?;
+        Some(self.idle_since? + after)
+    }
+
+    fn mark_idleness(&mut self) {
+        if self.broker.connections() > 0 || self.is_stopping() {
+            self.idle_since = None;
+        } else {
+            self.idle_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether the daemon leaves.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.drain_deadline.is_some()
     }
 
     fn take(&mut self, happening: Happening) {
@@ -130,8 +286,15 @@ impl Server {
             Happening::ProcessClosed { id } => self.supervisor.closed(id),
             Happening::Spawner(report) => self.supervisor.report(report),
             Happening::SpawnerGone => self.end = Some(Err(SpawnerGone)),
-            // Nobody asks before the main loop is wired to the bus.
-            Happening::Request(request) => drop(request),
+            Happening::Request(request) => {
+                // Who asks something wants the daemon to be there.
+                self.idle_since = None;
+                self.request(request);
+            }
+            Happening::Reload => {
+                // What became of it is in the log; nobody waits for an answer.
+                let _ = self.reload();
+            }
             Happening::Terminate => self.terminate(),
         }
     }
@@ -217,7 +380,7 @@ impl Server {
             Action::DropProgram { hash } => self.resources.drop_program(hash),
             // `perform_all` has sent it.
             Action::ToEngine(_) => {}
-            Action::Log(event) => crate::journal::write(&event),
+            Action::Log(event) => self.announce(&event),
             Action::Exit => self.end = Some(Ok(())),
         }
     }
@@ -273,15 +436,40 @@ impl Server {
         match self.drain_deadline {
             None => {
                 self.supervisor.stop();
-                self.drain_deadline = Some(Instant::now() + DRAIN_TIME);
+                self.drain_deadline =
+                    Some(Instant::now() + self.config.service.drain_timeout.duration());
                 self.inbox.push_back(Input::Stop);
             }
             Some(_) => self.inbox.push_back(Input::StopDeadline),
         }
     }
 
+    /// Reads the configuration again and applies it; keys that need a restart, or what is wrong.
+    pub(crate) fn reload(&mut self) -> Result<Vec<String>, String> {
+        watchdog::reloading();
+        let loaded = config::load(&self.options);
+        let result = loaded.map_err(|error| causes::line(&error)).map(|config| {
+            let restart = self.config.changes_needing_restart(&config);
+            self.supervisor
+                .set_engine_timeout(config.service.engine_timeout.duration());
+            self.log.configure(&config);
+            self.inbox.push_back(Input::Configure(config.broker()));
+            self.config = config;
+            restart
+        });
+        match &result {
+            Ok(restart) => journal::configuration_reloaded(restart),
+            Err(reason) => journal::configuration_refused(reason),
+        }
+        watchdog::notify(&[NotifyState::Ready]);
+        Ok(result?.into_iter().map(str::to_owned).collect())
+    }
+
     fn time_passed(&mut self) {
         let now = Instant::now();
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.feed(self.supervisor.is_alive(), now);
+        }
         if self
             .broker
             .next_deadline()
@@ -313,6 +501,8 @@ impl Server {
             blocked,
             self.drain_deadline,
             self.supervisor.next_deadline(),
+            self.idle_deadline(),
+            self.watchdog.as_ref().map(Watchdog::deadline),
         ];
         all.into_iter()
             .flatten()
@@ -321,8 +511,6 @@ impl Server {
     }
 }
 
-/// Work in flight when the daemon is asked to stop.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// An engine that reads nothing for so long hangs.
 const BLOCKED_TIME: Duration = Duration::from_secs(10);
 /// Actions that may wait for an engine to read: every client has one request, so more is a fault.

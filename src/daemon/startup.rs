@@ -1,21 +1,20 @@
 //! The story of a run.
 
-use crate::client_link;
+use crate::bus::{self, Bus, BusAddress, Outbox};
 use crate::compilers::Compilers;
 use crate::config::{Config, Options};
+use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::happening::{Happening, Happenings};
-use crate::journal;
+use crate::journal::{self, LogControl};
 use crate::ledger::Ledger;
 use crate::process::{Command, Launcher};
-use crate::resources::Resources;
-use crate::server::{Server, SpawnerGone};
+use crate::server::{Equipment, Server, SpawnerGone};
 use crate::sockets::{self, Listeners, SocketError};
 use crate::standalone::Standalone;
 use crate::supervisor::Supervisor;
 use crate::watched::watch;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use vkmps_broker::Broker;
 use vkmps_ipc::spawn::Spawner;
 use vkmps_ipc::{SystemError, crash};
 use vkmps_sandbox::{Enclosed, Reach, Role, Unprivileged};
@@ -80,25 +78,26 @@ struct Commands {
     compiler: Command,
 }
 
-/// Config, log, sockets, spawner, sandbox, engine, READY, loop, STOPPING.
-pub(crate) fn run(options: &Options, config: &Config) -> Result<(), RunError> {
-    let commands = commands(options, config)?;
+/// Config, log, sockets, spawner, sandbox, bus, READY, loop, STOPPING.
+pub(crate) fn run(options: Options, config: Config) -> Result<(), RunError> {
+    let commands = commands(&options, &config)?;
     raise_limits();
-    let _log = journal::start(options, config)?;
-    for setting in config.without_effect(options) {
+    let log = journal::start(&options, &config)?;
+    for setting in config.without_effect(&options) {
         tracing::warn!(setting, "has no effect yet");
     }
     let listeners = sockets::listen(&options.socket)?;
     // The spawner inherits that it has no privileges, but must reach all files: drivers are where they are.
     let unprivileged = Unprivileged::begin(Role::Daemon, &config.warn_only())?;
     let spawner = Spawner::fork()?;
-    let enclosed = unprivileged.enclose(&reach(options, &listeners))?;
+    let enclosed = unprivileged.enclose(&reach(&options, &listeners))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    runtime
-        .map_err(RunError::Runtime)?
-        .block_on(serve(config, commands, spawner, listeners, enclosed))
+        .build()
+        .map_err(RunError::Runtime)?;
+    runtime.block_on(serve(
+        options, config, log, commands, spawner, listeners, enclosed,
+    ))
 }
 
 /// The files that the daemon reads, and those that it removes when it leaves.
@@ -125,40 +124,64 @@ fn or_here(folder: &Path) -> &Path {
 }
 
 async fn serve(
-    config: &Config,
+    options: Options,
+    config: Config,
+    log: LogControl,
     commands: Commands,
     spawner: Spawner,
     listeners: Listeners,
     enclosed: Enclosed,
 ) -> Result<(), RunError> {
     let (happenings, happened) = mpsc::channel(HAPPENINGS);
-    watch_signals(&happenings).map_err(RunError::Runtime)?;
+    let Listeners {
+        sockets,
+        standalone,
+    } = listeners;
+    watch_signals(&happenings, standalone.is_none()).map_err(RunError::Runtime)?;
     // Last among the signals: tokio must not replace these handlers.
-    if let Some(standalone) = &listeners.standalone {
+    if let Some(standalone) = &standalone {
         crash::unlink_on_crash(&standalone.files())?;
     }
     let spawner = Arc::new(watch(spawner, Interest::READABLE).map_err(RunError::Runtime)?);
     tokio::spawn(watch_spawner(spawner.clone(), happenings.clone()));
-    for socket in listeners.sockets {
-        tokio::spawn(client_link::accept(socket, happenings.clone()));
-    }
-    let config = config.broker();
-    let launcher = Launcher::new(spawner, happenings.clone());
-    let compilers = Compilers::new(commands.compiler);
-    let supervisor = Supervisor::new(launcher, commands.engine, compilers, Ledger::new()?);
-    let resources = Resources::new(config.arena_bytes);
-    let server = Server::new(Broker::new(config), supervisor, resources, happenings);
+    let supervisor = Supervisor::new(
+        Launcher::new(spawner, happenings.clone()),
+        commands.engine,
+        Compilers::new(commands.compiler),
+        Ledger::new()?,
+        config.service.engine_timeout.duration(),
+    );
     let report = enclosed.seal()?;
-    for warning in report.warnings {
+    for warning in &report.warnings {
         journal::sandbox_gap(&warning.to_string());
     }
     tracing::info!(landlock = %report.extent, "confined");
-    notify(NotifyState::Ready);
-    journal::started();
-    let end = server.run(happened).await;
-    notify(NotifyState::Stopping);
+    let activated = standalone.is_none();
+    let administrators = Outbox::new();
+    let address = config.service.bus.address(activated);
+    let bus = start_bus(address, happenings.clone(), administrators.clone());
+    let server = Server::new(Equipment {
+        supervisor,
+        doors: Doors::open(sockets, happenings.clone()),
+        happenings,
+        activated,
+        options,
+        config,
+        log,
+        administrators,
+        warnings: report.warnings,
+    });
+    let end = server.run(happened, bus).await;
     journal::stopped();
     Ok(end?)
+}
+
+async fn start_bus(
+    address: Option<BusAddress>,
+    happenings: Happenings,
+    administrators: Outbox,
+) -> Option<Bus> {
+    Some(bus::start(address?, happenings, administrators).await)
 }
 
 /// How engines and compilers are started; makes the directory of their caches.
@@ -219,8 +242,9 @@ fn raise_limits() {
     }
 }
 
-/// SIGPIPE is ignored by Rust's runtime already.
-fn watch_signals(happenings: &Happenings) -> std::io::Result<()> {
+/// SIGPIPE is ignored by Rust's runtime already. SIGHUP asks a service to read its configuration again, and ends a
+/// daemon that somebody started in a terminal which is gone.
+fn watch_signals(happenings: &Happenings, service: bool) -> std::io::Result<()> {
     for kind in [
         SignalKind::interrupt(),
         SignalKind::terminate(),
@@ -230,7 +254,11 @@ fn watch_signals(happenings: &Happenings) -> std::io::Result<()> {
         let happenings = happenings.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                let _ = happenings.send(Happening::Terminate).await;
+                let happening = match service && kind == SignalKind::hangup() {
+                    true => Happening::Reload,
+                    false => Happening::Terminate,
+                };
+                let _ = happenings.send(happening).await;
             }
         });
     }
@@ -255,12 +283,6 @@ async fn watch_spawner(spawner: Arc<AsyncFd<Spawner>>, happenings: Happenings) {
         let _ = happenings.send(happening).await;
     }
     let _ = happenings.send(Happening::SpawnerGone).await;
-}
-
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "cannot notify systemd, ignoring");
-    }
 }
 
 /// 20 minus the nice value, as RLIMIT_NICE counts.

@@ -2,8 +2,10 @@
 
 use crate::compilers::Compilers;
 use crate::ledger::Ledger;
+use crate::liveness::{Liveness, Pulse};
 use crate::process::{Command, Delivery, Launcher, Process, describe};
 use crate::resources::Resources;
+use crate::statistics::Work;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use vkmps_ipc::SystemError;
 use vkmps_ipc::socket::Seqpacket;
 use vkmps_ipc::spawn::Report;
 use vkmps_protocol::engine::{FromEngine, ToEngine};
-use vkmps_protocol::handle::ProgramHash;
+use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::{decode, encode};
 
 /// The processes that run drivers. Its methods return what the broker must hear of.
@@ -26,6 +28,10 @@ pub(crate) struct Supervisor {
     engine: Engine,
     /// Engines that died young in a row.
     failures: u32,
+    /// Engines started after the first one.
+    restarts: u32,
+    /// The longest that an engine may take to answer.
+    engine_timeout: Duration,
     /// Whether the daemon leaves and no engine is started any more.
     stopping: bool,
     compilers: Compilers,
@@ -36,7 +42,11 @@ enum Engine {
     /// None runs; one is due then.
     Due(Instant),
     /// Asked for, maybe serving.
-    Running { process: Process, ready: bool },
+    Running {
+        process: Process,
+        /// Since it has a device.
+        liveness: Option<Liveness>,
+    },
     /// None will be started any more.
     Off,
 }
@@ -48,6 +58,7 @@ impl Supervisor {
         command: Command,
         compilers: Compilers,
         ledger: Ledger,
+        engine_timeout: Duration,
     ) -> Self {
         Self {
             launcher,
@@ -55,6 +66,8 @@ impl Supervisor {
             ledger,
             engine: Engine::Due(Instant::now()),
             failures: 0,
+            restarts: 0,
+            engine_timeout,
             stopping: false,
             compilers,
         }
@@ -83,6 +96,47 @@ impl Supervisor {
         match &self.engine {
             Engine::Running { process, .. } => Some(process.socket()),
             Engine::Due(_) | Engine::Off => None,
+        }
+    }
+
+    /// Whether all is as it should be: the engine answers, or one is on its way.
+    pub(crate) fn is_alive(&self) -> bool {
+        match &self.engine {
+            Engine::Running {
+                liveness: Some(liveness),
+                ..
+            } => liveness.is_alive(),
+            _ => true,
+        }
+    }
+
+    /// The engine's process, once there is one.
+    pub(crate) fn engine_pid(&self) -> Option<u32> {
+        match &self.engine {
+            Engine::Running { process, .. } => process.pid(),
+            Engine::Due(_) | Engine::Off => None,
+        }
+    }
+
+    /// Engines started after the first one.
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// What the engine has done for a session.
+    pub(crate) fn work(&self, slot: u32, session: SessionId) -> Work {
+        self.ledger.work(slot, session)
+    }
+
+    /// Sets how long an engine may take to answer; of the present one with its next answer.
+    pub(crate) fn set_engine_timeout(&mut self, timeout: Duration) {
+        self.engine_timeout = timeout;
+        if let Engine::Running {
+            liveness: Some(liveness),
+            ..
+        } = &mut self.engine
+        {
+            liveness.set_timeout(timeout);
         }
     }
 
@@ -121,7 +175,7 @@ impl Supervisor {
         descriptors: Vec<OwnedFd>,
         resources: &mut Resources,
     ) -> Option<Input> {
-        if let Engine::Running { process, ready } = &mut self.engine
+        if let Engine::Running { process, liveness } = &mut self.engine
             && process.id() == id
         {
             let message = decode::<FromEngine>(packet).ok();
@@ -129,7 +183,17 @@ impl Supervisor {
                 self.kill_engine("it sent what is no message");
                 return None;
             };
-            *ready |= matches!(message, FromEngine::Ready { .. });
+            let now = Instant::now();
+            match (&message, liveness) {
+                (FromEngine::Pong { nonce }, Some(liveness)) => {
+                    liveness.answered(*nonce, now);
+                    return None;
+                }
+                (FromEngine::Ready { .. }, liveness @ None) => {
+                    *liveness = Some(Liveness::new(self.engine_timeout, now));
+                }
+                _ => {}
+            }
             // An exported chunk's descriptor is closed here: taking memory over to a new engine is a later issue.
             return Some(Input::Engine(message));
         }
@@ -149,7 +213,7 @@ impl Supervisor {
             Report::Started { id, pid, pidfd } => {
                 tracing::debug!(id, pid, "process started");
                 if let Some(process) = self.process(id) {
-                    process.started(pidfd);
+                    process.started(pid, pidfd);
                 }
             }
             Report::NotStarted { id, text } => {
@@ -171,9 +235,12 @@ impl Supervisor {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let engine = match &self.engine {
             Engine::Due(when) => Some(*when),
-            Engine::Running { process, ready } => {
-                let starting = (!ready).then(|| Instant::now() + remaining(START_TIME, process));
-                process.deadline().or(starting)
+            Engine::Running { process, liveness } => {
+                let own = match liveness {
+                    Some(liveness) => liveness.deadline(),
+                    None => Some(Instant::now() + remaining(START_TIME, process)),
+                };
+                process.deadline().or(own)
             }
             Engine::Off => None,
         };
@@ -187,8 +254,21 @@ impl Supervisor {
     pub(crate) fn settle(&mut self) -> Vec<Input> {
         let now = Instant::now();
         let mut inputs = self.compilers.settle(now);
-        if let Engine::Running { process, ready } = &mut self.engine {
-            if !*ready && process.age() >= START_TIME && process.deadline().is_none() {
+        if let Engine::Running { process, liveness } = &mut self.engine {
+            match liveness.as_mut().map(|liveness| liveness.feel(now)) {
+                Some(Pulse::Ask(nonce)) => {
+                    if let Ok(question) = encode(&ToEngine::Ping { nonce }) {
+                        // Where its socket is full it has work to read first, and time to do so.
+                        process.send(&question, &[]);
+                    }
+                }
+                Some(Pulse::Lost) => {
+                    tracing::error!("the engine does not answer, killing it");
+                    process.kill();
+                }
+                Some(Pulse::Steady) | None => {}
+            }
+            if liveness.is_none() && process.age() >= START_TIME && process.deadline().is_none() {
                 tracing::error!("the engine did not start in time, killing it");
                 process.ended(format!(
                     "it did not start within {} s",
@@ -222,7 +302,7 @@ impl Supervisor {
             Ok(process) => {
                 self.engine = Engine::Running {
                     process,
-                    ready: false,
+                    liveness: None,
                 };
                 None
             }
@@ -246,7 +326,10 @@ impl Supervisor {
         };
         self.engine = match self.stopping {
             true => Engine::Off,
-            false => Engine::Due(Instant::now() + back_off(self.failures)),
+            false => {
+                self.restarts = self.restarts.saturating_add(1);
+                Engine::Due(Instant::now() + back_off(self.failures))
+            }
         };
         let suspects = self.ledger.close_the_books().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read the ledger, ignoring");

@@ -4,7 +4,8 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use vkmps::{ErrorCode, Memory, Submission};
 use vkmps_tests::client_process::ClientProcess;
-use vkmps_tests::daemon::Daemon;
+use vkmps_tests::daemon::{CONFIG, Daemon};
+use vkmps_tests::folder::Folder;
 use vkmps_tests::kernels::{Adder, LONG, busy, module, program};
 use vkmps_tests::patience::{PATIENCE, eventually, in_time};
 use vkmps_tests::witness::Witness;
@@ -110,4 +111,25 @@ fn an_engine_killed_while_clients_come_and_go_is_replaced() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     drop(Witness::of(&daemon));
+}
+
+#[test]
+fn an_engine_that_hangs_is_replaced_and_its_clients_hear_of_it() {
+    let folder = Folder::new();
+    std::fs::write(folder.join(CONFIG), "service.engine-timeout = \"3s\"\n").unwrap();
+    let mut daemon = Daemon::launch(folder, |_| {});
+    daemon.await_service();
+    let client = daemon.connect();
+    let engine = daemon.engine();
+    engine.signal(Signal::SIGSTOP);
+    daemon.log().line(&["the engine does not answer"]);
+    daemon.log().line(&["engine died", "signal 9"]);
+    let error = client.alloc(64, Memory::Shared).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::EngineLost);
+    eventually("a new engine serves", || {
+        daemon.try_connect("after").is_ok_and(|client| {
+            Adder::new(&client, 100).is_ok_and(|adder| adder.round(&client, 1).is_ok())
+        })
+    });
+    assert_ne!(daemon.engine(), engine);
 }

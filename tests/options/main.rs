@@ -3,5 +3,6 @@
 
 mod arguments;
 mod configuration;
+mod idleness;
 mod signals;
 mod sockets;

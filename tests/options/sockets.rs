@@ -121,7 +121,7 @@ fn the_socket_and_its_lock_are_for_the_daemons_user_and_group() {
 }
 
 /// A daemon with descriptor 3 passed as systemd does it; `LISTEN_PID` must be its own pid, hence the shell.
-fn inheriting(folder: &Path, listener: OwnedFd) -> Command {
+pub(crate) fn inheriting(folder: &Path, listener: OwnedFd) -> Command {
     let plain = command(folder);
     let mut shell = Command::new("/bin/sh");
     shell
@@ -145,7 +145,7 @@ fn inheriting(folder: &Path, listener: OwnedFd) -> Command {
     shell
 }
 
-fn exit(child: &mut std::process::Child) -> ExitStatus {
+pub(crate) fn exit(child: &mut std::process::Child) -> ExitStatus {
     let mut status = None;
     eventually("vkmpsd ends", || {
         status = child.try_wait().expect("it is our child");

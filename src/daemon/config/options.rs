@@ -6,7 +6,7 @@ use clap::Parser;
 use std::path::{Path, PathBuf};
 
 /// Multi-process service for Vulkan compute: many processes share one device, and their work runs concurrently.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "vkmpsd", version)]
 pub(crate) struct Options {
     /// Socket to listen on; sockets passed by systemd come first

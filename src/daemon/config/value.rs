@@ -1,5 +1,6 @@
 //! Values of the configuration that say themselves what they may be.
 
+use crate::bus::BusAddress;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,7 +31,6 @@ impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
     }
 
     /// The number of something that is counted in memory.
-    #[expect(dead_code, reason = "the main loop will ask")]
     pub(crate) fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -100,7 +100,6 @@ impl<const MIN: u64, const MAX: u64> TimeOrNever<MIN, MAX> {
     }
 
     /// The time; `None` is never.
-    #[expect(dead_code, reason = "the main loop will ask")]
     pub(crate) fn duration(self) -> Option<Duration> {
         self.0.map(Time::duration)
     }
@@ -153,6 +152,18 @@ pub(crate) enum Bus {
     None,
     /// A bus with this address.
     Address(String),
+}
+
+impl Bus {
+    /// Which bus, if any; `activated`: by systemd.
+    pub(crate) fn address(&self, activated: bool) -> Option<BusAddress> {
+        match self {
+            Self::Auto => activated.then_some(BusAddress::System),
+            Self::System => Some(BusAddress::System),
+            Self::None => None,
+            Self::Address(address) => Some(BusAddress::At(address.clone())),
+        }
+    }
 }
 
 impl FromStr for Bus {

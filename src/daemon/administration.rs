@@ -1,0 +1,173 @@
+//! The main loop's answers to administrators.
+
+use crate::control::{
+    ClientView, DeviceView, NoSuchClient, Reply, Request, State, Status, Stopping,
+};
+use crate::server::Server;
+use crate::statistics::Work;
+use vkmps_broker::{Admission, Input, MemoryBytes, SessionView};
+use vkmps_protocol::handle::SessionId;
+
+impl Server {
+    /// Answers, or does what is asked. Who asks may have gone: then nobody hears the answer.
+    pub(crate) fn request(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => answer(reply, self.status()),
+            Request::Statistics(reply) => answer(reply, self.statistics.named(self.total())),
+            Request::Clients(reply) => {
+                let views = self
+                    .broker
+                    .sessions()
+                    .map(|session| self.client_view(&session));
+                answer(reply, views.collect());
+            }
+            Request::Client(id, reply) => {
+                let session = self.broker.session(id);
+                answer(reply, session.map(|session| self.client_view(&session)));
+            }
+            Request::Device(reply) => answer(reply, self.device_view()),
+            Request::SetPriority {
+                client,
+                priority,
+                reply,
+            } => {
+                let input = Input::SetPriority {
+                    session: client,
+                    priority,
+                };
+                answer(reply, self.of_client(client, input));
+            }
+            Request::Terminate { client, reply } => {
+                let input = Input::Terminate { session: client };
+                answer(reply, self.of_client(client, input));
+            }
+            Request::Drain(reply) => answer(reply, self.set_admission(Admission::Closed)),
+            Request::Resume(reply) => answer(reply, self.set_admission(Admission::Open)),
+            Request::Reload(reply) => answer(reply, self.reload()),
+            Request::SetLogLevel(level, reply) => {
+                self.log.set_level(level);
+                answer(reply, ());
+            }
+            Request::Denied {
+                uid,
+                sender,
+                action,
+            } => {
+                self.statistics.denied();
+                crate::journal::denied(uid, &sender, action);
+            }
+        }
+    }
+
+    /// How the daemon is.
+    pub(crate) fn status(&self) -> Status {
+        let total = self.total();
+        Status {
+            state: self.state(),
+            detail: self.broker.engine_failure().unwrap_or_default().to_owned(),
+            engine_pid: self.supervisor.engine_pid().unwrap_or(0),
+            restarts: self.supervisor.restarts(),
+            warnings: [&self.warnings, self.broker.warnings()].concat(),
+            uptime: self.started.elapsed(),
+            log_level: self.log.level(),
+            clients: u32::try_from(self.clients.len()).unwrap_or(u32::MAX),
+            scheduling_mode: self.config.scheduling.mode.name(),
+            loop_slice_quota: self.config.scheduling.loop_slice_quota.number(),
+            max_priority: self.config.clients.max_priority,
+            queue_depth: total.queued.into(),
+            dispatches: total.dispatches,
+        }
+    }
+
+    /// What the daemon does, in a word.
+    pub(crate) fn state(&self) -> State {
+        if self.is_stopping() {
+            return State::Stopping;
+        }
+        match self.broker.admission() {
+            Admission::Closed if self.clients.is_empty() => State::Drained,
+            Admission::Closed => State::Draining,
+            Admission::Open if self.broker.engine_failure().is_some() => State::Failed,
+            Admission::Open if self.broker.device().is_none() => State::Starting,
+            Admission::Open => State::Serving,
+        }
+    }
+
+    /// A client, as administrators see it.
+    pub(crate) fn client_view(&self, session: &SessionView<'_>) -> ClientView {
+        let work = self.supervisor.work(session.slot, session.id);
+        ClientView {
+            id: session.id,
+            uid: session.peer.uid,
+            pid: session.peer.pid,
+            name: session.name.to_owned(),
+            priority: session.priority,
+            connected_since_us: self
+                .clients
+                .get(&session.id)
+                .map_or(0, |known| known.connected_since_us),
+            memory_limit_bytes: self.of_device(session.memory_limit),
+            memory_used_bytes: self.of_device(session.memory_used),
+            buffers: u32::try_from(session.buffers).unwrap_or(u32::MAX),
+            programs: u32::try_from(session.programs).unwrap_or(u32::MAX),
+            queue_depth: work.queued,
+            dispatches: work.dispatches,
+            device_time: work.device_time,
+        }
+    }
+
+    /// The device, while an engine serves it.
+    pub(crate) fn device_view(&self) -> Option<DeviceView> {
+        let device = self.broker.device()?;
+        let (total, used) = (self.broker.memory_total(), self.broker.memory_used());
+        Some(DeviceView {
+            name: device.name.clone(),
+            driver: device.driver.clone(),
+            uuid: device.uuid,
+            software: device.cpu,
+            unified: device.unified,
+            queues: device.queues,
+            extensions: self.broker.extensions().to_vec(),
+            engine_pid: self.supervisor.engine_pid().unwrap_or(0),
+            device_memory_bytes: (total.device, used.device),
+            host_memory_bytes: (total.shared, used.shared),
+        })
+    }
+
+    /// Of the memory that the device computes in: on a unified device that is the host's.
+    fn of_device(&self, memory: MemoryBytes) -> u64 {
+        match self.broker.device() {
+            Some(device) if device.unified => memory.shared,
+            _ => memory.device,
+        }
+    }
+
+    /// Work of all clients there ever were.
+    fn total(&self) -> Work {
+        let sessions = self.broker.sessions();
+        self.statistics
+            .total(sessions.map(|session| self.supervisor.work(session.slot, session.id)))
+    }
+
+    /// Something for the broker about a client, if there is one.
+    fn of_client(&mut self, client: SessionId, input: Input) -> Result<(), NoSuchClient> {
+        if self.broker.session(client).is_none() {
+            return Err(NoSuchClient);
+        }
+        self.inbox.push_back(input);
+        Ok(())
+    }
+
+    fn set_admission(&mut self, admission: Admission) -> Result<(), Stopping> {
+        if self.is_stopping() {
+            return Err(Stopping);
+        }
+        self.inbox.push_back(Input::SetAdmission(admission));
+        Ok(())
+    }
+}
+
+/// Who asked may have gone.
+fn answer<T>(reply: Reply<T>, value: T) {
+    let _ = reply.send(value);
+}
