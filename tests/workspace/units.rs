@@ -1,5 +1,6 @@
 //! The units, as systemd itself judges them without being booted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,6 +76,36 @@ fn the_user_of_the_service_and_the_group_of_the_socket_are_made() {
     for group in only(&drop_in, "SupplementaryGroups=").split(' ') {
         assert!(made.contains(&("g", group)), "no group {group}");
     }
+}
+
+#[test]
+fn journalctl_takes_every_text_of_the_catalog() {
+    let Some(journalctl) = tool("journalctl") else {
+        return skipped(NO_SYSTEMD);
+    };
+    let root = Folder::new();
+    let (texts, index) = ("usr/lib/systemd/catalog", "var/lib/systemd/catalog");
+    for folder in [texts, index] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let catalog = read("vkmpsd.catalog");
+    fs::write(root.join(texts).join("vkmpsd.catalog"), &catalog).unwrap();
+    let ask = |what: &str| {
+        let mut ask = Command::new(&journalctl);
+        output_of(ask.arg(format!("--root={}", root.display())).arg(what))
+    };
+    ask("--update-catalog");
+    let list = ask("--list-catalog");
+    let listed: BTreeSet<&str> = list
+        .lines()
+        .filter_map(|line| line.split_once(" vkmpsd: "))
+        .map(|(id, _)| id)
+        .collect();
+    let written: BTreeSet<&str> = catalog
+        .lines()
+        .filter_map(|line| line.strip_prefix("-- "))
+        .collect();
+    assert_eq!(listed, written);
 }
 
 /// Each was found to break the service; see the comments in the units.
