@@ -2,6 +2,7 @@
 
 use crate::foreign::Foreign;
 use crate::happening::{Happening, Happenings};
+use crate::journal;
 use crate::watched::watch;
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
@@ -139,7 +140,7 @@ pub(crate) async fn accept(
                 ..
             }) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a client, trying again");
+                journal::not_accepted(&error);
                 tokio::time::sleep(ACCEPT_BACK_OFF).await;
             }
         }

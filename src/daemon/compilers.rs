@@ -1,5 +1,6 @@
 //! Compiler processes: started on demand, one job at a time each, killed when late, gone when idle.
 
+use crate::journal;
 use crate::process::{Command, Delivery, Launcher, Process};
 use crate::resources::Resources;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -187,11 +188,11 @@ impl Compilers {
                     return false;
                 };
                 let failure = if job.taken {
-                    tracing::warn!(reason = epitaph, "a compiler died on a module");
+                    journal::compiler_died(&epitaph);
                     CompileFailure::Crashed
                 } else if compiler.process.was_started() {
-                    tracing::warn!(reason = epitaph, "a compiler died before it took a module");
                     let text = format!("compilers die before they begin: {epitaph}");
+                    journal::compiler_died(&text);
                     CompileFailure::Unread { text }
                 } else {
                     CompileFailure::NotStarted { text: epitaph }

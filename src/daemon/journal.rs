@@ -13,6 +13,7 @@ mod text;
 
 use crate::config::{Config, Options};
 use crate::startup::RunError;
+use event::Doer;
 use journald::Journald;
 use message_id::Kind;
 use output::Output;
@@ -32,6 +33,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use vkmps_broker::Event;
 use vkmps_bus::LogLevel;
+use vkmps_ipc::SystemError;
 
 /// Changes how much is logged.
 #[derive(Debug)]
@@ -104,33 +106,59 @@ pub(crate) fn start(options: &Options, config: &Config) -> Result<LogControl, Ru
 
 /// One line for one event, unless its client caused too many of them.
 pub(crate) fn write(event: &Event) {
-    let (kind, client) = event::subject(event);
-    let uid = client.map(|client| client.uid);
-    within_limits(uid, kind, |suppressed| event::write(event, suppressed));
-    if let (Some(client), Some(limit)) = (client, event.limit()) {
-        within_limits(uid, Kind::LimitReached, |suppressed| {
-            event::write_limit(client, limit, suppressed);
-        });
+    match event::subject(event) {
+        (_, Doer::Other) => event::write(event, None),
+        (kind, Doer::Someone) => {
+            within_limits(None, kind, |suppressed| event::write(event, suppressed))
+        }
+        (kind, Doer::Client(client)) => {
+            let uid = Some(client.uid);
+            within_limits(uid, kind, |suppressed| event::write(event, suppressed));
+            if let Some(limit) = event.limit() {
+                within_limits(uid, Kind::LimitReached, |suppressed| {
+                    event::write_limit(client, limit, suppressed);
+                });
+            }
+        }
     }
 }
 
 /// A D-Bus call was refused.
 pub(crate) fn denied(uid: Option<u32>, sender: &str, action: &str) {
-    // Whom the bus does not know is nobody.
-    within_limits(
-        Some(uid.unwrap_or(u32::MAX)),
-        Kind::CallDenied,
-        |suppressed| {
-            warn!(
-                MESSAGE_ID = Kind::CallDenied.id(),
-                VKMPS_UID = uid,
-                VKMPS_SENDER = sender,
-                VKMPS_ACTION = action,
-                VKMPS_SUPPRESSED = suppressed,
-                "call denied"
-            );
-        },
-    );
+    within_limits(uid, Kind::CallDenied, |suppressed| {
+        warn!(
+            MESSAGE_ID = Kind::CallDenied.id(),
+            VKMPS_UID = uid,
+            VKMPS_SENDER = sender,
+            VKMPS_ACTION = action,
+            VKMPS_SUPPRESSED = suppressed,
+            "call denied"
+        );
+    });
+}
+
+/// A compiler died that was to compile a client's module; whose it was is said when the client is told.
+pub(crate) fn compiler_died(reason: &str) {
+    within_limits(None, Kind::CompilerDied, |suppressed| {
+        warn!(
+            MESSAGE_ID = Kind::CompilerDied.id(),
+            VKMPS_REASON = reason,
+            VKMPS_SUPPRESSED = suppressed,
+            "a compiler died"
+        );
+    });
+}
+
+/// A client waits that cannot be let in: there is no descriptor or memory left.
+pub(crate) fn not_accepted(error: &SystemError) {
+    within_limits(None, Kind::NotAccepted, |suppressed| {
+        warn!(
+            MESSAGE_ID = Kind::NotAccepted.id(),
+            VKMPS_REASON = %error,
+            VKMPS_SUPPRESSED = suppressed,
+            "cannot accept a client, trying again"
+        );
+    });
 }
 
 /// The daemon serves.
@@ -179,10 +207,9 @@ pub(crate) fn sandbox_gap(reason: &str) {
     );
 }
 
-/// Lets `write` write if its cause may, and tells of floods that are over.
+/// Lets `write` write if its cause may, and tells of floods that are over. Without a user it is nobody in particular.
 fn within_limits(uid: Option<u32>, kind: Kind, write: impl FnOnce(Option<u64>)) {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let Some(uid) = uid else { return write(None) };
     let now = START.elapsed();
     let (verdict, over) = {
         let mut limits = limits();
@@ -204,7 +231,8 @@ fn report_suppressed((cause, lines): (Cause, u64)) {
     );
 }
 
-/// Limits of the one log that a process has. The lock is taken by the main loop alone, and held for no wait.
+/// Limits of the one log that a process has. The lock is held for no wait; who writes and who
+/// accepts clients share one thread.
 fn limits() -> std::sync::MutexGuard<'static, Limits> {
     static LIMITS: LazyLock<Mutex<Limits>> = LazyLock::new(Mutex::default);
     LIMITS.lock().unwrap_or_else(PoisonError::into_inner)

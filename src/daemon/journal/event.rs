@@ -23,29 +23,41 @@ macro_rules! client_line {
     };
 }
 
-/// What an event is, and which client caused it.
-pub(super) fn subject(event: &Event) -> (Kind, Option<&Client>) {
+/// Whose doing an event is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Doer<'a> {
+    /// This client's.
+    Client(&'a Client),
+    /// Some client's.
+    Someone,
+    /// The device's, the driver's or an administrator's.
+    Other,
+}
+
+/// What an event is, and whose doing.
+pub(super) fn subject(event: &Event) -> (Kind, Doer<'_>) {
     match event {
-        Event::ClientConnected { client, .. } => (Kind::ClientConnected, Some(client)),
-        Event::ClientDisconnected { client, .. } => (Kind::ClientDisconnected, Some(client)),
-        Event::ConnectionRefused { client, .. } => (Kind::ConnectionRefused, Some(client)),
-        Event::ProtocolViolation { client, .. } => (Kind::ProtocolViolation, Some(client)),
-        Event::ProgramRegistered { client, .. } => (Kind::ProgramRegistered, Some(client)),
-        Event::ProgramRefused { client, .. } => (Kind::ProgramRefused, Some(client)),
-        Event::AllocationRefused { client, .. } => (Kind::AllocationRefused, Some(client)),
-        Event::SubmitRefused { client, .. } => (Kind::SubmitRefused, Some(client)),
-        // An administrator's doing.
-        Event::PriorityChanged { .. } => (Kind::PriorityChanged, None),
-        Event::ProgramQuarantined { .. } => (Kind::ProgramQuarantined, None),
-        Event::EngineReady { .. } => (Kind::DeviceFound, None),
-        Event::EngineNotStarted { .. } => (Kind::NoDevice, None),
-        Event::DeviceLost { .. } => (Kind::DeviceLost, None),
-        Event::EngineDied { .. } => (Kind::EngineDied, None),
+        Event::ClientConnected { client, .. } => (Kind::ClientConnected, Doer::Client(client)),
+        Event::ClientDisconnected { client, .. } => {
+            (Kind::ClientDisconnected, Doer::Client(client))
+        }
+        Event::ConnectionRefused { client, .. } => (Kind::ConnectionRefused, Doer::Client(client)),
+        Event::ProtocolViolation { client, .. } => (Kind::ProtocolViolation, Doer::Client(client)),
+        Event::ProgramRegistered { client, .. } => (Kind::ProgramRegistered, Doer::Client(client)),
+        Event::ProgramRefused { client, .. } => (Kind::ProgramRefused, Doer::Client(client)),
+        Event::AllocationRefused { client, .. } => (Kind::AllocationRefused, Doer::Client(client)),
+        Event::SubmitRefused { client, .. } => (Kind::SubmitRefused, Doer::Client(client)),
+        Event::ProgramQuarantined { .. } => (Kind::ProgramQuarantined, Doer::Someone),
+        Event::PriorityChanged { .. } => (Kind::PriorityChanged, Doer::Other),
+        Event::EngineReady { .. } => (Kind::DeviceFound, Doer::Other),
+        Event::EngineNotStarted { .. } => (Kind::NoDevice, Doer::Other),
+        Event::DeviceLost { .. } => (Kind::DeviceLost, Doer::Other),
+        Event::EngineDied { .. } => (Kind::EngineDied, Doer::Other),
         Event::AdmissionChanged { admission, .. } => match admission {
-            Admission::Closed => (Kind::Drained, None),
-            Admission::Open => (Kind::Resumed, None),
+            Admission::Closed => (Kind::Drained, Doer::Other),
+            Admission::Open => (Kind::Resumed, Doer::Other),
         },
-        Event::Stopping { .. } => (Kind::Stopping, None),
+        Event::Stopping { .. } => (Kind::Stopping, Doer::Other),
     }
 }
 

@@ -54,6 +54,10 @@ pub(crate) enum Kind {
     PriorityChanged,
     /// A check of the confinement failed and is only warned of.
     SandboxGap,
+    /// A compiler ended while it compiled a module.
+    CompilerDied,
+    /// A connection could not be accepted.
+    NotAccepted,
     /// A client caused too many lines.
     LinesSuppressed,
     /// The log was not read.
@@ -90,6 +94,8 @@ impl Kind {
             Self::Resumed => "b79247758539492d9b33b935d0490ff7",
             Self::PriorityChanged => "a8583bcd50204d34a0bc741b2f0ed670",
             Self::SandboxGap => "73e6d094d04c4fa28ca7602eebfde6f0",
+            Self::CompilerDied => "b730758a07ec44ae94b6392769440e28",
+            Self::NotAccepted => "be0d9635261944fe9013d623baaec697",
             Self::LinesSuppressed => "f1805f49067444069d28d2432d05294b",
             Self::LinesLost => "961c37e1ee6041adaa9604a6a73e8da7",
             Self::Bug => "b25baddab6a04763a5a9024eb40e76c7",
@@ -133,7 +139,7 @@ mod tests {
         assert_eq!(explained, ALL.into_iter().map(Kind::id).collect());
     }
 
-    const ALL: [Kind; 27] = [
+    const ALL: [Kind; 29] = [
         Kind::Started,
         Kind::Stopping,
         Kind::Stopped,
@@ -158,6 +164,8 @@ mod tests {
         Kind::Resumed,
         Kind::PriorityChanged,
         Kind::SandboxGap,
+        Kind::CompilerDied,
+        Kind::NotAccepted,
         Kind::LinesSuppressed,
         Kind::LinesLost,
         Kind::Bug,

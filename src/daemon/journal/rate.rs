@@ -17,7 +17,8 @@ pub(super) struct Limits {
 /// Who causes what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Cause {
-    pub(super) uid: u32,
+    /// The user, if it is known.
+    pub(super) uid: Option<u32>,
     pub(super) kind: Kind,
 }
 
@@ -132,7 +133,10 @@ mod tests {
     }
 
     fn written(limits: &mut Limits, uid: u32, lines: usize, now: Duration) -> usize {
-        let cause = Cause { uid, kind: REFUSED };
+        let cause = Cause {
+            uid: Some(uid),
+            kind: REFUSED,
+        };
         (0..lines)
             .filter(|_| limits.judge(cause, now) != Verdict::Suppress)
             .count()
@@ -154,7 +158,7 @@ mod tests {
         assert_eq!(written(&mut limits, 7, 1000, at(0)), 50);
         assert_eq!(written(&mut limits, 8, 10, at(0)), 10);
         let other = Cause {
-            uid: 7,
+            uid: Some(7),
             kind: Kind::ClientConnected,
         };
         assert_eq!(limits.judge(other, at(0)), Verdict::Write { suppressed: 0 });
@@ -178,7 +182,7 @@ mod tests {
         let mut limits = Limits::default();
         written(&mut limits, 7, 80, at(0));
         let cause = Cause {
-            uid: 7,
+            uid: Some(7),
             kind: REFUSED,
         };
         assert_eq!(
@@ -197,7 +201,7 @@ mod tests {
         written(&mut limits, 7, 80, at(0));
         assert_eq!(limits.over(at(5000)), []);
         let cause = Cause {
-            uid: 7,
+            uid: Some(7),
             kind: REFUSED,
         };
         assert_eq!(limits.over(at(10_000)), [(cause, 30)]);
