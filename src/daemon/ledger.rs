@@ -2,6 +2,7 @@
 
 use crate::statistics::Work;
 use nix::fcntl::{FallocateFlags, fallocate};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use vkmps_ipc::SystemError;
@@ -17,6 +18,8 @@ use vkmps_protocol::limits::MAX_SESSIONS;
 pub(crate) struct Ledger {
     memory: OwnedFd,
     region: Region,
+    /// What the last engine had done for its sessions when it died.
+    last: HashMap<SessionId, Work>,
 }
 
 impl Ledger {
@@ -24,7 +27,11 @@ impl Ledger {
     pub(crate) fn new() -> Result<Self, SystemError> {
         let memory = sealed_memfd("vkmps-ledger", LEDGER_BYTES as u64)?;
         let region = Region::map(&memory, 0, LEDGER_BYTES)?;
-        Ok(Self { memory, region })
+        Ok(Self {
+            memory,
+            region,
+            last: HashMap::new(),
+        })
     }
 
     /// What goes with `Start`.
@@ -43,9 +50,9 @@ impl Ledger {
             self.region.read_words(start + offset, &mut word);
             word[0]
         };
-        // The engine has not heard of it yet: what stands there is its predecessor's.
+        // The engine has not heard of it yet, and what stands there is its predecessor's; or it has died.
         if counter(SESSION) != session.0 {
-            return Work::default();
+            return self.last.get(&session).copied().unwrap_or_default();
         }
         Work {
             dispatches: counter(DISPATCHES),
@@ -59,15 +66,25 @@ impl Ledger {
     }
 
     /// Programs that a dead engine was busy making; then an empty ledger for the next one, whose sessions are all new.
-    pub(crate) fn close_the_books(&self) -> Result<Vec<ProgramHash>, SystemError> {
+    pub(crate) fn close_the_books(&mut self) -> Result<Vec<ProgramHash>, SystemError> {
         let mut suspects = Vec::new();
+        let mut last = HashMap::new();
         for slot in 0..MAX_SESSIONS {
+            let mut session = [0];
+            self.region
+                .read_words(slot * SLOT_BYTES + SESSION, &mut session);
+            if let (Ok(number), session @ SessionId(1..)) =
+                (u32::try_from(slot), SessionId(session[0]))
+            {
+                last.insert(session, self.work(number, session));
+            }
             let mut hash = [0; 32];
             self.region.read(slot * SLOT_BYTES + SUSPECT, &mut hash);
             if hash != [0; 32] && !suspects.contains(&ProgramHash(hash)) {
                 suspects.push(ProgramHash(hash));
             }
         }
+        self.last = last;
         punch_hole(&self.memory, 0, LEDGER_BYTES as u64)?;
         Ok(suspects)
     }
@@ -91,12 +108,36 @@ mod tests {
 
     #[test]
     fn suspects_are_named_once_and_forgotten() {
-        let ledger = Ledger::new().unwrap();
+        let mut ledger = Ledger::new().unwrap();
         let region = Region::map(&ledger.memory, 0, LEDGER_BYTES).unwrap();
         for slot in [3, 700] {
             region.write(slot * SLOT_BYTES + SUSPECT, &[7; 32]);
         }
         assert_eq!(ledger.close_the_books().unwrap(), [ProgramHash([7; 32])]);
         assert_eq!(ledger.close_the_books().unwrap(), []);
+    }
+
+    #[test]
+    fn what_a_dead_engine_did_is_remembered_until_the_next_one_dies() {
+        let mut ledger = Ledger::new().unwrap();
+        let region = Region::map(&ledger.memory, 0, LEDGER_BYTES).unwrap();
+        let (slot, session) = (5, SessionId(77));
+        let write = |offset: usize, value: u64| {
+            region.write(slot * SLOT_BYTES + offset, &value.to_ne_bytes());
+        };
+        write(SESSION, session.0);
+        write(DISPATCHES, 9);
+        write(DEVICE_TIME_NS, 1500);
+        let work = Work {
+            dispatches: 9,
+            device_time: Duration::from_nanos(1500),
+            queued: 0,
+        };
+        assert_eq!(ledger.work(5, session), work);
+        assert_eq!(ledger.work(5, SessionId(78)), Work::default());
+        ledger.close_the_books().unwrap();
+        assert_eq!(ledger.work(5, session), work);
+        ledger.close_the_books().unwrap();
+        assert_eq!(ledger.work(5, session), Work::default());
     }
 }
