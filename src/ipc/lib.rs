@@ -4,6 +4,7 @@
     reason = "mmap, futex and fork have no safe form; every other crate but gpu, capi and icd forbids it"
 )]
 
+pub mod attempt;
 pub mod crash;
 pub mod memory;
 pub mod ring;
