@@ -124,7 +124,8 @@ fn places_by_environment() -> Vec<PathBuf> {
     places.extend(manifests.iter().cloned());
     manifests.extend(inside);
     places.extend(manifests.iter().filter_map(|manifest| library_of(manifest)));
-    if let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    if let Some(home) = home.filter(|home| home.is_absolute()) {
         places.extend([".config/vulkan", ".local/share/vulkan"].map(|folder| home.join(folder)));
     }
     // Backtraces name lines by what the executable says of itself.

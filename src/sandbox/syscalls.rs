@@ -287,12 +287,10 @@ fn driver_checked() -> Vec<Call> {
                     .into(),
             ]),
         ),
+        // Threads, by number: which are this process's, a filter cannot tell.
         (
             SYS_setpriority,
-            Arguments::OneOf(vec![vec![
-                Condition::Is(0, u64::from(PRIO_PROCESS)),
-                Condition::Is(1, 0),
-            ]]),
+            one(Condition::Is(0, u64::from(PRIO_PROCESS))),
         ),
         (
             SYS_kcmp,
