@@ -17,6 +17,7 @@ mod check;
 mod confinement;
 mod drivers;
 mod filter;
+pub mod probe;
 mod proof;
 mod reach;
 mod syscalls;

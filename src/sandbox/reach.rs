@@ -75,6 +75,11 @@ impl Reach {
             .fold(Self::nothing(), Self::read)
     }
 
+    /// Whether a path is listed, or a folder that it is in.
+    pub(crate) fn covers(&self, path: &Path) -> bool {
+        self.0.iter().any(|(listed, _)| path.starts_with(listed))
+    }
+
     fn with(mut self, path: impl Into<PathBuf>, access: impl Into<BitFlags<AccessFs>>) -> Self {
         self.0.push((path.into(), access.into()));
         self

@@ -18,7 +18,7 @@ const CRATES: [(&str, &[&str], Unsafe); 16] = [
     ("spirv", &[], Unsafe::Allowed),
     ("gpu", &[], Unsafe::Allowed),
     ("bus", &[], Unsafe::Forbidden),
-    ("sandbox", &[], Unsafe::Forbidden),
+    ("sandbox", &["ipc"], Unsafe::Forbidden),
     (
         "daemon",
         &["protocol", "ipc", "broker", "bus", "sandbox"],
