@@ -19,6 +19,7 @@ mod liveness;
 mod module;
 mod process;
 mod resources;
+mod sandbox_check;
 mod server;
 mod sockets;
 mod standalone;
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return report(&error, Exit::Config),
     };
-    match startup::run(options, config) {
+    let result = match options.check_sandbox {
+        true => sandbox_check::run(&options, &config),
+        false => startup::run(options, config),
+    };
+    match result {
         Ok(()) => Exit::Success.into(),
         Err(error) => report(&error, error.exit()),
     }

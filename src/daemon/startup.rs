@@ -55,27 +55,36 @@ pub(crate) enum RunError {
     #[error("cannot start the event loop")]
     Runtime(#[source] std::io::Error),
     /// The daemon is not confined.
-    #[error(transparent)]
-    Sandbox(#[from] vkmps_sandbox::Failure),
+    #[error("{0}; to serve without this check, name it in warn-only of [sandbox]")]
+    Sandbox(vkmps_sandbox::Failure),
+    /// A check of the sandbox found gaps.
+    #[error("{0} findings against the sandbox")]
+    Leaks(usize),
     /// The daemon cannot go on.
     #[error(transparent)]
     SpawnerGone(#[from] SpawnerGone),
+}
+
+impl From<vkmps_sandbox::Failure> for RunError {
+    fn from(failure: vkmps_sandbox::Failure) -> Self {
+        Self::Sandbox(failure)
+    }
 }
 
 impl RunError {
     /// What the process ends with.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Sandbox(_) => Exit::Sandbox,
+            Self::Sandbox(_) | Self::Leaks(_) => Exit::Sandbox,
             _ => Exit::Failure,
         }
     }
 }
 
 /// What to start engines and compilers with.
-struct Commands {
-    engine: Command,
-    compiler: Command,
+pub(crate) struct Commands {
+    pub(crate) engine: Command,
+    pub(crate) compiler: Command,
 }
 
 /// Config, log, sockets, spawner, sandbox, bus, READY, loop, STOPPING.
@@ -90,7 +99,7 @@ pub(crate) fn run(options: Options, config: Config) -> Result<(), RunError> {
     // The spawner inherits that it has no privileges, but must reach all files: drivers are where they are.
     let unprivileged = Unprivileged::begin(Role::Daemon, &config.warn_only())?;
     let spawner = Spawner::fork()?;
-    let enclosed = unprivileged.enclose(&reach(&options, &listeners))?;
+    let enclosed = unprivileged.enclose(&reach(&options, listeners.standalone.as_ref()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -101,7 +110,7 @@ pub(crate) fn run(options: Options, config: Config) -> Result<(), RunError> {
 }
 
 /// The files that the daemon reads, and those that it removes when it leaves.
-fn reach(options: &Options, listeners: &Listeners) -> Reach {
+pub(crate) fn reach(options: &Options, standalone: Option<&Standalone>) -> Reach {
     // The folder: editors and packages replace files.
     let config = options.config_path().parent();
     let reach = config
@@ -109,8 +118,8 @@ fn reach(options: &Options, listeners: &Listeners) -> Reach {
         .fold(Reach::of_daemon(), |reach, folder| {
             reach.read(or_here(folder))
         });
-    let sockets = listeners.standalone.as_ref().map(Standalone::folder);
-    sockets
+    standalone
+        .map(Standalone::folder)
         .into_iter()
         .fold(reach, |reach, folder| reach.remove(or_here(folder)))
 }
@@ -185,7 +194,7 @@ async fn start_bus(
 }
 
 /// How engines and compilers are started; makes the directory of their caches.
-fn commands(options: &Options, config: &Config) -> Result<Commands, RunError> {
+pub(crate) fn commands(options: &Options, config: &Config) -> Result<Commands, RunError> {
     let cache = options.cache_dir();
     let made = std::fs::DirBuilder::new()
         .recursive(true)
@@ -265,7 +274,7 @@ fn watch_signals(happenings: &Happenings, service: bool) -> std::io::Result<()> 
     Ok(())
 }
 
-async fn watch_spawner(spawner: Arc<AsyncFd<Spawner>>, happenings: Happenings) {
+pub(crate) async fn watch_spawner(spawner: Arc<AsyncFd<Spawner>>, happenings: Happenings) {
     loop {
         let happening = match spawner.get_ref().report() {
             Ok(report) => Happening::Spawner(report),

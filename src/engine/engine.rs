@@ -36,14 +36,20 @@ pub(crate) enum Failure {
     #[error("vkmpsd: {0}")]
     Daemon(&'static str),
     /// The process is not confined.
-    #[error(transparent)]
-    Sandbox(#[from] vkmps_sandbox::Failure),
+    #[error("{0}; to serve without this check, name it in warn-only of [sandbox]")]
+    Sandbox(vkmps_sandbox::Failure),
     /// The driver failed.
     #[error(transparent)]
     Gpu(#[from] vkmps_gpu::Error),
     /// The system failed.
     #[error(transparent)]
     System(#[from] SystemError),
+}
+
+impl From<vkmps_sandbox::Failure> for Failure {
+    fn from(failure: vkmps_sandbox::Failure) -> Self {
+        Self::Sandbox(failure)
+    }
 }
 
 /// A hardware queue and what is on it.

@@ -16,6 +16,7 @@ mod job;
 mod launch;
 mod ledger;
 mod pace;
+mod sandbox_check;
 mod session;
 mod stream;
 mod waiter;
@@ -60,17 +61,28 @@ pub(crate) struct Options {
     /// A check of the sandbox (capabilities, no-new-privileges, seccomp, landlock) whose failure is only warned of.
     #[arg(long, value_name = "CHECK")]
     warn_only: Vec<Check>,
+    /// Confine the process as otherwise, then try to get out, and tell.
+    #[arg(long)]
+    check_sandbox: bool,
 }
 
 impl Options {
-    /// Confines the process as far as it goes without a driver. Threads and the driver come after it.
-    pub(crate) fn enclose(&self) -> Result<Enclosed, Failure> {
-        let role = match self.compiler {
+    /// What this process is.
+    pub(crate) fn role(&self) -> Role {
+        match self.compiler {
             true => Role::Compiler,
             false => Role::Engine,
-        };
-        let reach = Reach::of_driver(self.cache_dir.as_deref());
-        Unprivileged::begin(role, &self.warn_only)?.enclose(&reach)
+        }
+    }
+
+    /// The files and devices that it needs.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach::of_driver(self.cache_dir.as_deref())
+    }
+
+    /// Confines the process as far as it goes without a driver. Threads and the driver come after it.
+    pub(crate) fn enclose(&self) -> Result<Enclosed, Failure> {
+        Unprivileged::begin(self.role(), &self.warn_only)?.enclose(&self.reach())
     }
 }
 
@@ -83,7 +95,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = if options.control {
+    let result = if options.check_sandbox {
+        sandbox_check::run(&control, &options)
+    } else if options.control {
         engine::run(control, &options)
     } else {
         compiler::run(&control, &options)

@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Read the configuration, say what is wrong with it, and end
     #[arg(long)]
     pub(crate) check_config: bool,
+    /// Try to get out of the sandboxes of vkmpsd, engine and compiler, say what was possible, and end
+    #[arg(long)]
+    pub(crate) check_sandbox: bool,
     /// D-Bus to be managed through: auto, system, none or an address [default: auto]
     #[arg(long, value_name = "BUS")]
     pub(crate) bus: Option<Bus>,
