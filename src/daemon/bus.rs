@@ -48,6 +48,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
+use turnstile::Places;
 use unit::Units;
 use vkmps_bus::{MANAGER, ROOT, SERVICE};
 use zbus::Connection;
@@ -222,7 +223,7 @@ impl Endless {
             BusAddress::At(address) => Builder::address(address.as_str()),
         };
         let connection = builder.build().await?;
-        let calls = Calls::new(CALLS_PER_SENDER, CALLS);
+        let calls = Calls::new(CALLS);
         let port = || self.port.clone();
         let outbox = || self.outbox.clone();
         let authority = Authority::new(&connection, port(), self.times.polkit).await?;
@@ -315,7 +316,9 @@ impl OnBus {
 
 /// Taking a call from the queue, and beginning with it; doubled, and again.
 const DISPATCH_TURNS: usize = 8;
-/// Calls in flight that one connection may have.
-const CALLS_PER_SENDER: usize = 16;
-/// And all together.
-const CALLS: usize = 128;
+/// Calls in flight. One user may have 256 connections, and leaves places for others even with one call on each.
+const CALLS: Places = Places {
+    per_key: 16,
+    total: 128,
+    firsts: 384,
+};

@@ -5,7 +5,7 @@
 
 use super::action::Action;
 use super::port::Port;
-use super::turnstile::Turnstile;
+use super::turnstile::{Places, Turnstile};
 use crate::control::Request;
 use std::collections::HashMap;
 use std::future::{pending, poll_fn};
@@ -78,7 +78,7 @@ impl Authority {
             polkit: polkit.build().await?,
             bus: bus.build().await?,
             port,
-            questions: Turnstile::new(QUESTIONS_PER_USER, QUESTIONS),
+            questions: Turnstile::new(QUESTIONS),
             patience,
             next_question: AtomicU64::new(0),
         })
@@ -212,9 +212,11 @@ trait Polkit {
 
 /// polkit's flag.
 const ALLOW_USER_INTERACTION: u32 = 1;
-/// Questions that polkit has not answered, of one user. Less than all calls that may be in flight.
-const QUESTIONS_PER_USER: usize = 64;
-/// And of all: as many as calls.
-const QUESTIONS: usize = 128;
+/// Questions that polkit has not answered, by user: one has less than all may.
+const QUESTIONS: Places = Places {
+    per_key: 64,
+    total: 128,
+    firsts: 64,
+};
 /// polkit answers in less when it asks nobody.
 const SLOW: Duration = Duration::from_millis(100);

@@ -63,14 +63,21 @@ impl<I: Current> Interface for Served<I> {
         header: Option<&Header<'_>>,
         emitter: &SignalEmitter<'_>,
     ) -> Option<Result<OwnedVariant, BoxDBusError>> {
-        let _ticket = match self.enter(header) {
-            Ok(ticket) => ticket,
-            Err(error) => return Some(Err(Box::new(error))),
+        let picture = async {
+            let _ticket = self.enter(header)?;
+            // zbus would repeat a name that it does not know, however long.
+            match property.len() {
+                0..=MAX_PROPERTY_BYTES => self.interface.now().await.map(Some),
+                _ => Ok(None),
+            }
         };
-        match self.interface.now().await {
-            Ok(now) => now.get(property, server, connection, header, emitter).await,
+        let value: Option<Result<_, BoxDBusError>> = match picture.await {
+            Ok(Some(now)) => now.get(property, server, connection, header, emitter).await,
+            Ok(None) => None,
             Err(error) => Some(Err(Box::new(error))),
-        }
+        };
+        let unknown = || fdo::Error::UnknownProperty("there is no such property".to_owned());
+        Some(value.unwrap_or_else(|| Err(unknown().into())))
     }
 
     async fn get_all(
@@ -166,6 +173,8 @@ fn bounded(header: &Header<'_>) -> Result<(), Error> {
         .ok_or_else(|| Error::InvalidArgument("the arguments are too large".to_owned()))
 }
 
+/// No name of a D-Bus member is longer.
+const MAX_PROPERTY_BYTES: usize = 255;
 /// All arguments of a method together: the longest is a name.
 const MAX_ARGUMENTS_BYTES: u32 = 4096;
 /// Indentation of the interfaces of the object that is introspected itself.

@@ -2,6 +2,7 @@
 
 use super::rig::PrivateBus;
 use super::samples::{device, view};
+use crate::bus::CALLS;
 use crate::bus::action::Action;
 use crate::bus::client::Client;
 use crate::bus::device::Device;
@@ -187,7 +188,7 @@ fn the_contract_names_no_action_that_polkit_does_not_know() {
 #[tokio::test]
 async fn a_tree_of_many_clients_is_described_without_describing_each() {
     let (_, client, _) = interfaces().await;
-    let served = Served::new(client, Calls::new(1, 1));
+    let served = Served::new(client, Calls::new(CALLS));
     let (mut own, mut below) = (String::new(), String::new());
     served.introspect_to_writer(&mut own, 2);
     served.introspect_to_writer(&mut below, 4);

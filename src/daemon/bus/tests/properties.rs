@@ -121,6 +121,20 @@ async fn nothing_can_be_set() {
 }
 
 #[tokio::test]
+async fn a_property_that_there_is_not_is_not_repeated() {
+    let rig = Rig::start().await;
+    let properties = properties(&rig, MANAGER).await;
+    for name in ["Nonsense".to_owned(), "N".repeat(1 << 20)] {
+        let interface = InterfaceName::from_static_str_unchecked("org.vkmps.Manager");
+        let got = properties.get(interface, &name).await;
+        let Err(fdo::Error::UnknownProperty(text)) = got else {
+            panic!("it is there: {got:?}");
+        };
+        assert!(!text.contains("NN") && !text.contains(&name), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn all_objects_are_in_one_answer() {
     let rig = Rig::start().await;
     let tree = fdo::ObjectManagerProxy::builder(&rig.caller)
