@@ -45,6 +45,36 @@ fn every_key_of_the_shipped_file_is_documented_with_when_it_applies() {
 }
 
 #[test]
+fn the_shipped_file_says_the_bounds_that_are_checked() {
+    let mut bounds = 0;
+    for name in keys() {
+        let wrong: toml::Table = toml::from_str(&format!("{name} = {{}}")).unwrap();
+        let error = Config::deserialize(wrong).unwrap_err();
+        let Some((_, rest)) = error.message().split_once(" from ") else {
+            continue;
+        };
+        let range = rest
+            .split_whitespace()
+            .take(3)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let Some((least, most)) = range.split_once(" to ") else {
+            continue;
+        };
+        let (_, key) = name.split_once('.').unwrap();
+        let (before, _) = SHIPPED.split_once(&format!("\n{key} = ")).unwrap();
+        let (_, comment) = before.rsplit_once("\n\n").unwrap();
+        let comment = comment.replace("\n# ", " ");
+        assert!(
+            comment.contains(&format!("{least} to {most}")),
+            "{name}: {range}"
+        );
+        bounds += 1;
+    }
+    assert_eq!(bounds, 7);
+}
+
+#[test]
 fn every_check_can_be_a_warning() {
     let all = r#"warn-only = ["capabilities", "no-new-privileges", "seccomp", "landlock"]"#;
     let config: Config = toml::from_str(&format!("[sandbox]\n{all}")).unwrap();
