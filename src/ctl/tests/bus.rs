@@ -35,7 +35,7 @@ impl Bus {
             &configuration,
             format!(
                 "<busconfig><type>session</type><listen>unix:path={folder}/bus</listen>\
-                 <servicedir>{folder}</servicedir><policy context=\"default\"><allow own=\"*\"/>\
+                 <servicedir>{folder}</servicedir><policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
                  <allow send_destination=\"*\"/><allow receive_sender=\"*\"/></policy></busconfig>",
                 folder = folder.display()
             ),
