@@ -119,7 +119,7 @@ fn render(client: &Client, users: &mut Users, now_us: u64) -> String {
         ),
         ("Buffers", client.buffers.to_string()),
         ("Programs", client.programs.to_string()),
-        ("Queued", format!("{} submits", client.queue_depth)),
+        ("Queued", units::count(client.queue_depth.into(), "submit")),
         ("Dispatches", client.dispatches.to_string()),
         ("Device time", units::span_ns(client.device_time_ns)),
     ])
@@ -201,7 +201,7 @@ mod tests {
      Memory: 1.0 GiB of 8.0 GiB
     Buffers: 4
    Programs: 2
-     Queued: 1 submits
+     Queued: 1 submit
  Dispatches: 1000
 Device time: 2.50 s
 "

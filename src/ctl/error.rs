@@ -22,7 +22,7 @@ pub(crate) enum Error {
     Gone,
     #[error("the connection to the bus was closed")]
     BusClosed,
-    #[error("not authorised: {0}; try it as root")]
+    #[error("not authorised: {0}{hint}", hint = who_is())]
     NotAuthorised(String),
     #[error("no client {0}; vkmpsctl list shows those that are connected")]
     NoSuchClient(u64),
@@ -133,6 +133,15 @@ impl From<fdo::Error> for Error {
             fdo::Error::ZBus(error) => error.into(),
             error => zbus::Error::FDO(Box::new(error)).into(),
         }
+    }
+}
+
+/// Who is authorised, for those who may not know.
+fn who_is() -> &'static str {
+    match nix::unistd::geteuid().is_root() {
+        // Then polkit is missing, or an administrator forbade it.
+        true => "",
+        false => "; try it as root",
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) async fn run(service: &Service, format: Format) -> Result<(), Error> 
     }
     loop {
         tokio::select! {
+            // Signals before properties, as far as both are here.
+            biased;
             () = &mut interrupted => return Ok(()),
             message = next(&mut signals) => {
                 if let Some(event) = event(&message.ok_or(Error::BusClosed)?) {
@@ -152,7 +154,8 @@ fn render(line: &Line, users: &mut Users) -> String {
             format!("client {client} left: {}", escape(reason))
         }
         Event::DeviceFault { reason, sessions } => {
-            format!("device fault, {sessions} clients lost: {}", escape(reason))
+            let sessions = units::count(u64::from(*sessions), "client");
+            format!("device fault, {sessions} lost: {}", escape(reason))
         }
         Event::LimitReached { client, uid, limit } => {
             let user = users.name_and_uid(*uid);

@@ -111,19 +111,11 @@ fn render(status: &Status, paint: Paint) -> String {
     match &status.device {
         Some(device) => {
             let software = if device.software { ", software" } else { "" };
-            let queues = if device.queues == 1 {
-                "queue"
-            } else {
-                "queues"
-            };
+            let queues = units::count(device.queues.into(), "queue");
             lines.extend([
                 (
                     "Device",
-                    format!(
-                        "{}, {} {queues}{software}",
-                        escape(&device.name),
-                        device.queues
-                    ),
+                    format!("{}, {queues}{software}", escape(&device.name)),
                 ),
                 ("Driver", escape_or_dash(&device.driver)),
                 ("UUID", escape(&device.uuid)),
@@ -138,7 +130,7 @@ fn render(status: &Status, paint: Paint) -> String {
             "Memory",
             used_of(status.memory_used_bytes, status.memory_total_bytes),
         ),
-        ("Queued", format!("{} submits", status.queue_depth)),
+        ("Queued", units::count(status.queue_depth, "submit")),
         ("Dispatches", status.dispatches.to_string()),
         (
             "Scheduling",
@@ -165,7 +157,10 @@ fn engine(status: &Status, paint: Paint) -> String {
         text.push_str(&format!(", pid {}", status.engine_pid));
     }
     if status.restarts > 0 {
-        text.push_str(&format!(", replaced {} times", status.restarts));
+        text.push_str(&format!(
+            ", replaced {}",
+            units::count(status.restarts.into(), "time")
+        ));
     }
     if !status.detail.is_empty() {
         text.push_str(&format!(": {}", escape(&status.detail)));

@@ -30,6 +30,14 @@ fn scaled(value: u128, base: u128) -> (u128, u128, usize) {
     (tenths / 10, tenths % 10, steps)
 }
 
+/// How many of what.
+pub(crate) fn count(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 /// A span of time that work took, from its nanoseconds.
 pub(crate) fn span_ns(ns: u64) -> String {
     match ns {
@@ -105,6 +113,12 @@ mod tests {
         );
         let shown = [59_999_999, 200_000_000, 12_000_000_000, 266_400_000_000].map(age_us);
         assert_eq!(shown, ["59 s", "3 min 20 s", "3 h 20 min", "3 d 02 h"]);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let shown = [0, 1, 2].map(|clients| count(clients, "client"));
+        assert_eq!(shown, ["0 clients", "1 client", "2 clients"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ impl Running {
         let mut child = command
             .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -142,7 +143,7 @@ fn monitor_believes_nobody_but_the_service() {
     fake.act(Act::Fault("true", 1));
     let line = monitor.line();
     assert!(
-        line.ends_with("  device fault, 1 clients lost: true\n"),
+        line.ends_with("  device fault, 1 client lost: true\n"),
         "{line}"
     );
     assert_eq!(monitor.signal(Signal::SIGINT), Some(0));

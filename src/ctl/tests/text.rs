@@ -11,7 +11,7 @@ fn every_verb_that_looks_prints_text() {
     let status = vkmpsctl(&bus, &["status"]).well();
     for line in [
         "     State: serving\n",
-        "    Engine: ready, pid 4711, replaced 1 times\n",
+        "    Engine: ready, pid 4711, replaced 1 time\n",
         "    Device: Test, device\\u{1b}[2J, 1 queue, software\n",
         "    Memory: 3.0 MiB of 8.0 GiB\n",
         "   Sandbox: lacks seccomp\n",

@@ -141,8 +141,8 @@ impl Frame {
                 escape_or_dash(&summary.device_name),
             ),
             format!(
-                "{} clients, memory {}, {} queued, device {percent:.1} %, {dispatches:.1} dispatches/s",
-                self.clients.len(),
+                "{}, memory {}, {} queued, device {percent:.1} %, {dispatches:.1} dispatches/s",
+                units::count(self.clients.len() as u64, "client"),
                 used_of(summary.memory_used_bytes, summary.memory_total_bytes),
                 summary.queue_depth,
             ),
