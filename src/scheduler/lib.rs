@@ -19,6 +19,8 @@
 
 mod hazard;
 mod level;
+#[cfg(test)]
+mod simulation;
 mod stream;
 #[cfg(test)]
 mod tests;

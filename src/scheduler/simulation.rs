@@ -1,0 +1,342 @@
+//! The scheduler with a simulated device and simulated clients, in simulated time.
+//!
+//! Nothing here reads a clock: equal inputs give equal runs, whatever the machine. After every step the simulation
+//! checks what must always hold: jobs of a stream run in their order and on one queue at a time, nothing is lost or run
+//! twice, and the device is never idle while work waits.
+
+mod client;
+mod device;
+mod runs;
+
+use crate::{Action, Config, Hazard, Input, JobKey, Order, Scheduler};
+use client::{Behaviour, Client, Kernel, Pattern, Stream};
+use device::Device;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::time::Duration;
+use vkmps_protocol::message::Priority;
+
+/// A device, its clients and the scheduler between them.
+struct Simulation {
+    scheduler: Scheduler,
+    device: Device,
+    clients: Vec<Client>,
+    jobs: Vec<Option<Job>>,
+    free: Vec<u32>,
+    /// What is to come, with a number that keeps the order of what happens at the same time.
+    events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
+    numbered: u64,
+    now: Duration,
+    /// From now on nobody submits.
+    closing: bool,
+    looks: bool,
+    launched_jobs: usize,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Job {
+    client: usize,
+    stream: usize,
+    number: u32,
+    kernel: Kernel,
+    submitted: Duration,
+    launched: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Join(usize),
+    Submit { client: usize, stream: usize },
+    Leave(usize),
+    SetPriority(usize, Rank),
+    Look,
+}
+
+/// A priority that can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u8);
+
+impl Rank {
+    fn priority(self) -> Priority {
+        let all = [
+            Priority::Low,
+            Priority::Medium,
+            Priority::High,
+            Priority::Realtime,
+        ];
+        all[usize::from(self.0) % all.len()]
+    }
+}
+
+impl Simulation {
+    fn new(queues: usize, width: u32, clients: impl IntoIterator<Item = Behaviour>) -> Self {
+        // As the engine has it.
+        let level_jobs = if queues == 1 { 256 } else { 64 };
+        let spread_jobs = if queues == 1 { 256 } else { 8 };
+        let config = Config {
+            queues,
+            level_jobs,
+            spread_jobs,
+            gather: Duration::from_micros(15),
+        };
+        let mut simulation = Self {
+            scheduler: Scheduler::new(config),
+            device: Device::new(queues, width),
+            clients: clients.into_iter().map(Client::new).collect(),
+            jobs: Vec::new(),
+            free: Vec::new(),
+            events: BinaryHeap::new(),
+            numbered: 0,
+            now: Duration::ZERO,
+            closing: false,
+            looks: false,
+            launched_jobs: 0,
+            waiting: 0,
+        };
+        for client in 0..simulation.clients.len() {
+            let behaviour = &simulation.clients[client].behaviour;
+            let (joins, leaves) = (behaviour.joins, behaviour.leaves);
+            simulation.plan(joins, Event::Join(client));
+            if let Some(leaves) = leaves {
+                simulation.plan(leaves.max(joins), Event::Leave(client));
+            }
+        }
+        simulation
+    }
+
+    fn plan(&mut self, at: Duration, event: Event) {
+        self.events.push(Reverse((at, self.numbered, event)));
+        self.numbered += 1;
+    }
+
+    /// Lets time pass.
+    fn run_until(&mut self, end: Duration) {
+        while let Some(next) = self.next().filter(|next| *next <= end) {
+            self.step(next);
+        }
+        self.now = end;
+    }
+
+    /// Nobody submits any more; runs until nothing is left.
+    fn drain(&mut self) {
+        self.closing = true;
+        while let Some(next) = self.next() {
+            self.step(next);
+        }
+        assert_eq!(self.scheduler.waiting(), 0, "jobs never ran");
+        assert!(self.jobs.iter().all(Option::is_none), "jobs never ended");
+    }
+
+    fn next(&self) -> Option<Duration> {
+        let event = self.events.peek().map(|Reverse((at, ..))| *at);
+        let end = self.device.next_end();
+        event.into_iter().chain(end).min()
+    }
+
+    /// All that happens at one time, and what follows from it.
+    fn step(&mut self, now: Duration) {
+        self.now = now;
+        let mut actions = Vec::new();
+        self.device.advance(now);
+        while let Some(ended) = self.device.end() {
+            if let Some(queue) = ended {
+                self.scheduler
+                    .handle(Input::LevelCompleted { queue }, now, &mut actions);
+                self.act(&mut actions);
+            }
+        }
+        while let Some(Reverse((at, _, event))) = self.events.peek().copied()
+            && at <= now
+        {
+            self.events.pop();
+            self.happen(event, &mut actions);
+            self.act(&mut actions);
+        }
+        self.scheduler.launch(now, &mut actions);
+        self.act(&mut actions);
+        if self.scheduler.gathering() && !std::mem::replace(&mut self.looks, true) {
+            self.plan(now + LOOK_AFTER, Event::Look);
+        }
+        self.check();
+    }
+
+    fn happen(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Join(index) => {
+                let client = &mut self.clients[index];
+                client.present = true;
+                let behaviour = &client.behaviour;
+                for _ in 0..behaviour.streams {
+                    client.streams.push(Stream {
+                        key: self.scheduler.open(behaviour.priority),
+                        submitted: 0,
+                        launched: 0,
+                        retired: 0,
+                        queue: None,
+                    });
+                }
+                let (streams, depth) = (behaviour.streams, behaviour.depth);
+                for _ in 0..depth {
+                    for stream in 0..streams {
+                        self.submit(index, stream, actions);
+                    }
+                }
+            }
+            Event::Submit { client, stream } => self.submit(client, stream, actions),
+            Event::Leave(index) => {
+                let client = &mut self.clients[index];
+                client.present = false;
+                for stream in &client.streams {
+                    let input = Input::Closed { stream: stream.key };
+                    self.scheduler.handle(input, self.now, actions);
+                }
+            }
+            Event::SetPriority(index, rank) => {
+                let priority = rank.priority();
+                let client = &mut self.clients[index];
+                client.behaviour.priority = priority;
+                for stream in client.streams.iter().filter(|_| client.present) {
+                    let stream = stream.key;
+                    let input = Input::PriorityChanged { stream, priority };
+                    self.scheduler.handle(input, self.now, actions);
+                }
+            }
+            Event::Look => self.looks = false,
+        }
+    }
+
+    fn submit(&mut self, index: usize, number: usize, actions: &mut Vec<Action>) {
+        let client = &mut self.clients[index];
+        if self.closing || !client.present {
+            return;
+        }
+        let kernel = client.next_kernel();
+        let chained = client.behaviour.chained;
+        let stream = &mut client.streams[number];
+        stream.submitted += 1;
+        let job = Job {
+            client: index,
+            stream: number,
+            number: stream.submitted,
+            kernel,
+            submitted: self.now,
+            launched: false,
+        };
+        let key = match self.free.pop() {
+            Some(slot) => {
+                self.jobs[slot as usize] = Some(job);
+                JobKey(slot)
+            }
+            None => {
+                self.jobs.push(Some(job));
+                JobKey(u32::try_from(self.jobs.len() - 1).expect("few jobs"))
+            }
+        };
+        self.waiting += 1;
+        let hazard = Hazard {
+            memory: u64::from(stream.key.0),
+            start: if chained { 0 } else { u64::from(key.0) },
+            end: if chained { 1 } else { u64::from(key.0) + 1 },
+            write: true,
+        };
+        let input = Input::Submitted {
+            stream: stream.key,
+            job: key,
+            hazards: &[hazard],
+            order: Order::Automatic,
+            stages: 1,
+        };
+        self.scheduler.handle(input, self.now, actions);
+    }
+
+    fn act(&mut self, actions: &mut Vec<Action>) {
+        for action in actions.drain(..) {
+            match action {
+                Action::Launch { queue, levels } => {
+                    for level in levels {
+                        let kernels = self.launched(queue, &level.jobs);
+                        self.device.submit(queue, kernels);
+                        self.scheduler.recycle(level);
+                    }
+                }
+                Action::Retired(key) => self.retired(key),
+                Action::Dropped(key) => {
+                    let job = self.jobs[key.0 as usize].take().expect("dropped once");
+                    assert!(!job.launched, "a job in flight was dropped");
+                    assert!(!self.clients[job.client].present);
+                    self.waiting -= 1;
+                    self.free.push(key.0);
+                }
+            }
+        }
+    }
+
+    fn launched(&mut self, queue: usize, jobs: &[JobKey]) -> Vec<Kernel> {
+        assert!(!jobs.is_empty(), "an empty level");
+        let mut chained = BTreeSet::new();
+        let kernel = |key: &JobKey| {
+            let job = self.jobs[key.0 as usize].as_mut().expect("it waits");
+            assert!(!job.launched, "{job:?} is launched twice");
+            job.launched = true;
+            let client = &mut self.clients[job.client];
+            let stream = &mut client.streams[job.stream];
+            stream.launched += 1;
+            assert_eq!(stream.launched, job.number, "order within a stream");
+            assert!(
+                *stream.queue.get_or_insert(queue) == queue,
+                "a stream on two queues"
+            );
+            let alone = chained.insert((job.client, job.stream)) || !client.behaviour.chained;
+            assert!(alone, "jobs that depend on each other share a level");
+            job.kernel
+        };
+        let kernels = jobs.iter().map(kernel).collect();
+        self.launched_jobs += jobs.len();
+        self.waiting -= jobs.len();
+        kernels
+    }
+
+    fn retired(&mut self, key: JobKey) {
+        let job = self.jobs[key.0 as usize].take().expect("over once");
+        assert!(job.launched, "{job:?} is over before it ran");
+        self.launched_jobs -= 1;
+        self.free.push(key.0);
+        let client = &mut self.clients[job.client];
+        let stream = &mut client.streams[job.stream];
+        stream.retired += 1;
+        assert_eq!(stream.retired, job.number, "order within a stream");
+        if stream.retired == stream.launched {
+            stream.queue = None;
+        }
+        client.work += job.kernel.time;
+        client.longest = client.longest.max(self.now - job.submitted);
+        let next = match client.behaviour.pattern {
+            Pattern::Steady => 1,
+            Pattern::Bursts if stream.retired == stream.submitted => client.behaviour.depth,
+            Pattern::Bursts => 0,
+        };
+        let at = self.now + client.behaviour.think;
+        for _ in 0..next {
+            let (client, stream) = (job.client, job.stream);
+            self.plan(at, Event::Submit { client, stream });
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        assert_eq!(self.scheduler.waiting(), self.waiting, "a job is lost");
+        let in_flight = self.launched_jobs > 0;
+        assert_eq!(in_flight, !self.device.is_idle());
+        let rests = !in_flight && self.waiting > 0;
+        assert!(
+            !rests || self.scheduler.gathering(),
+            "the device rests while {} jobs wait at {:?}",
+            self.waiting,
+            self.now
+        );
+    }
+}
+
+/// The engine comes back that soon when work waits for company.
+const LOOK_AFTER: Duration = Duration::from_micros(2);
