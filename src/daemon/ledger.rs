@@ -4,12 +4,13 @@ use crate::statistics::Work;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vkmps_ipc::SystemError;
 use vkmps_ipc::memory::{Region, sealed_memfd};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SESSION, SLOT_BYTES, SUSPECT,
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SAID, SESSION, SLOT_BYTES, SUSPECT,
 };
 use vkmps_protocol::limits::MAX_SESSIONS;
 
@@ -39,10 +40,15 @@ impl Ledger {
         self.memory.as_fd()
     }
 
+    /// The engine has been sent a message, other than the first one.
+    pub(crate) fn said(&self) {
+        self.region.u64(SAID).fetch_add(1, Ordering::Release);
+    }
+
     /// What the engine has done for a session, as of now.
     pub(crate) fn work(&self, slot: u32, session: SessionId) -> Work {
         let start = slot as usize * SLOT_BYTES;
-        if start >= LEDGER_BYTES {
+        if slot as usize >= MAX_SESSIONS {
             return Work::default();
         }
         let counter = |offset: usize| {

@@ -6,7 +6,7 @@ use crate::liveness::{Liveness, Pulse};
 use crate::process::{Command, Delivery, Launcher, Process, describe};
 use crate::resources::Resources;
 use crate::statistics::Work;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -83,7 +83,7 @@ impl Supervisor {
             return Delivery::Sent;
         };
         match encode(message) {
-            Ok(bytes) => process.send(&bytes, &descriptors),
+            Ok(bytes) => say(process, &self.ledger, &bytes, &descriptors),
             Err(error) => {
                 tracing::error!(%error, "a message is too long for the engine, dropping it");
                 Delivery::Sent
@@ -259,7 +259,7 @@ impl Supervisor {
                 Some(Pulse::Ask(nonce)) => {
                     if let Ok(question) = encode(&ToEngine::Ping { nonce }) {
                         // Where its socket is full it has work to read first, and time to do so.
-                        process.send(&question, &[]);
+                        say(process, &self.ledger, &question, &[]);
                     }
                 }
                 Some(Pulse::Lost) => {
@@ -348,6 +348,20 @@ impl Supervisor {
             .chain(engine)
             .find(|process| process.id() == id)
     }
+}
+
+/// Sends an engine a message after the first one.
+fn say(
+    engine: &Process,
+    ledger: &Ledger,
+    message: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Delivery {
+    let delivery = engine.send(message, descriptors);
+    if delivery == Delivery::Sent {
+        ledger.said();
+    }
+    delivery
 }
 
 fn remaining(limit: Duration, process: &Process) -> Duration {

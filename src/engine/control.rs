@@ -34,6 +34,7 @@ impl Engine {
                     "message with a wrong number of descriptors",
                 ));
             }
+            self.heard = self.heard.wrapping_add(1);
             self.obey(message, packet.descriptors)?;
         }
     }

@@ -97,6 +97,8 @@ pub(crate) struct Engine {
     pub(crate) hot: Vec<usize>,
     pub(crate) programs: HashMap<ProgramHash, Arc<Program>>,
     pub(crate) ledger: Ledger,
+    /// Messages of vkmpsd's that were read.
+    pub(crate) heard: u64,
     pub(crate) control: Seqpacket,
     pub(crate) message: Box<[u8; MAX_MESSAGE_BYTES]>,
     pub(crate) outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
@@ -251,6 +253,7 @@ impl Engine {
             hot: Vec::new(),
             programs: HashMap::new(),
             ledger,
+            heard: 0,
             control,
             message: message_buffer(),
             outbox: VecDeque::new(),

@@ -135,13 +135,11 @@ impl Engine {
         end: RingEnd,
     ) -> Result<Result<(), &'static str>, Failure> {
         let job = self.jobs.take();
-        let mut resolved = self.resolve(index, payload, shape, job);
-        if resolved == Err(Refusal::Code(ErrorCode::InvalidHandle)) {
-            // vkmpsd tells us of an object before it tells the client, but on another road.
+        // vkmpsd tells us of an object, or of its end, before it tells the client, but on another road.
+        if self.ledger.said() != self.heard {
             self.read_control()?;
-            self.jobs.get_mut(job).clear();
-            resolved = self.resolve(index, payload, shape, job);
         }
+        let resolved = self.resolve(index, payload, shape, job);
         let now = self.now;
         // Both are there, unless vkmpsd has just said that the session is over.
         let Some(session) = self.sessions[index].as_mut() else {

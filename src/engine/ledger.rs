@@ -8,7 +8,7 @@ use vkmps_ipc::memory::Region;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SESSION, SLOT_BYTES, SUSPECT, stream,
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SAID, SESSION, SLOT_BYTES, SUSPECT, stream,
     stream_offset,
 };
 use vkmps_protocol::limits::MAX_SESSIONS;
@@ -49,6 +49,11 @@ impl Ledger {
         self.0
             .u64(slot.0 * SLOT_BYTES + SESSION)
             .store(session, Ordering::Release);
+    }
+
+    /// Messages that vkmpsd has sent. As new as any record of a ring that was read before.
+    pub(crate) fn said(&self) -> u64 {
+        self.0.u64(SAID).load(Ordering::Acquire)
     }
 
     /// Records what a session's work came to so far.

@@ -1,6 +1,6 @@
 //! Layout of the ledger: what the engine had done when it died, kept by the daemon.
 //!
-//! The engine writes, the daemon reads; clients never map it. For each retired submit the order is: stream state in the
+//! The engine writes, the daemon reads, but for one word ([`SAID`]); clients never map it. For each retired submit the order is: stream state in the
 //! ledger, then the client's ring, then the wake-up. What stands here is therefore true even if the client never saw it,
 //! and "acknowledged" means that the completion was published.
 //!
@@ -13,7 +13,13 @@ use crate::limits::{MAX_SESSIONS, MAX_STREAMS};
 /// Bytes of one session's slot.
 pub const SLOT_BYTES: usize = 64 + MAX_STREAMS * size_of_stream();
 /// Bytes of the ledger; sparse.
-pub const LEDGER_BYTES: usize = MAX_SESSIONS * SLOT_BYTES;
+pub const LEDGER_BYTES: usize = SAID + 64;
+
+/// Offset of a counter (`u64`), the only word that the daemon writes: messages that it sent to this engine after
+/// [`crate::engine::ToEngine::Start`], counted once they are in the engine's socket and before any client hears of what
+/// they say. An engine that has taken a submit compares it with the messages that it has read: a client that was told
+/// that a buffer is freed must not find it still there.
+pub const SAID: usize = MAX_SESSIONS * SLOT_BYTES;
 
 /// Offset of the session's id (`u64`, 0 = free) in its slot.
 pub const SESSION: usize = 0;

@@ -12,7 +12,7 @@ use vkmps_protocol::command::{Encoder, binding};
 use vkmps_protocol::engine::{ChunkSource, FromCompiler, FromEngine, ToCompiler, ToEngine};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId, pack};
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SESSION, SLOT_BYTES,
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SAID, SESSION, SLOT_BYTES,
 };
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::program::Access;
@@ -106,6 +106,9 @@ impl Engine {
         assert_eq!(message.descriptors(), descriptors.len());
         let bytes = encode(message).expect("within the limits");
         self.process.send(&bytes, descriptors);
+        if !matches!(message, ToEngine::Start) {
+            self.ledger.u64(SAID).fetch_add(1, Ordering::Release);
+        }
     }
 
     pub(crate) fn hear(&self) -> (FromEngine, Vec<OwnedFd>) {
