@@ -51,6 +51,8 @@ pub(crate) struct Server {
 
     options: Options,
     pub(crate) config: Config,
+    /// What was in force at the start: some keys stay so until a restart.
+    initial: Config,
     pub(crate) log: LogControl,
     /// What the bus is told.
     pub(crate) administrators: Outbox,
@@ -115,6 +117,7 @@ impl Server {
             activated,
             idle_since: Some(now),
             options,
+            initial: config.clone(),
             config,
             log,
             administrators,
@@ -449,7 +452,7 @@ impl Server {
         watchdog::reloading();
         let loaded = config::load(&self.options);
         let result = loaded.map_err(|error| causes::line(&error)).map(|config| {
-            let restart = self.config.changes_needing_restart(&config);
+            let restart = self.initial.changes_needing_restart(&config);
             self.supervisor
                 .set_engine_timeout(config.service.engine_timeout.duration());
             self.log.configure(&config);
