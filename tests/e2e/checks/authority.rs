@@ -175,12 +175,5 @@ fn managing(id: &str) -> Vec<(&'static str, Vec<&str>)> {
 
 fn assert_denied(refusal: &Refusal) {
     // busctl prints the text of named errors, not their names.
-    let text = refusal.0.to_lowercase();
-    let denied = [
-        "not authorized",
-        "denied",
-        "not allowed",
-        "interactive authentication",
-    ];
-    assert!(denied.iter().any(|word| text.contains(word)), "{text}");
+    assert!(refusal.0.contains("polkit"), "{}", refusal.0);
 }
