@@ -4,13 +4,13 @@ use crate::arguments::Plan;
 use crate::boot::{BootError, Layer, Machine, World};
 use crate::checks::{self, Check};
 use crate::guest::{SERVICE, SOCKET, User, text, told};
-use nix::sys::signal::{SigSet, Signal};
 use std::cell::RefCell;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
 use vkmps_tests::binaries::{build_folder, workspace};
 
 /// Runs what the plan says.
@@ -224,23 +224,34 @@ fn shell(world: &World, base: &Layer) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ctrl-C and the like leave no machine behind.
+/// Ctrl-C and the like leave no machine behind. By handlers, not by a mask: what is started would inherit that.
 fn clear_on_signals(world: &World) {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    // Threads that are started from now on inherit it.
-    if signals.thread_block().is_err() {
-        return;
-    }
     let folder = world.folder().to_owned();
     std::thread::spawn(move || {
-        if signals.wait().is_ok() {
-            World::clear(&folder);
-            leave();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let signal = runtime.and_then(|runtime| runtime.block_on(a_signal()));
+        match signal {
+            Ok(()) => {
+                World::clear(&folder);
+                leave();
+            }
+            Err(error) => eprintln!("vkmps-e2e: signals are not handled, ignoring: {error}"),
         }
     });
+}
+
+async fn a_signal() -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
 }
 
 #[expect(clippy::exit, reason = "other threads are in the middle of checks")]
