@@ -1,8 +1,9 @@
-//! `cargo xtask test`: format, lints, build, all tests; the last line says how many passed and failed.
+//! `cargo xtask test`: format, lints, build, all tests, the packages on a booted system; the last line says how many passed and failed.
 
 use crate::cargo::{self, Profile};
+use crate::{deb, e2e};
 use std::io::{self, BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// Runs everything, also after a failure; true if nothing failed.
 pub(crate) fn run() -> io::Result<bool> {
@@ -29,6 +30,7 @@ pub(crate) fn run() -> io::Result<bool> {
     tally.step("cargo build --workspace", built);
     if built {
         tests(&mut tally)?;
+        packages(&mut tally)?;
     }
     for name in &tally.failed_steps {
         println!("FAILED: {name}");
@@ -47,7 +49,31 @@ fn tests(tally: &mut Tally) -> io::Result<()> {
         "--",
         "--show-output",
     ];
-    let mut child = cargo::command(arguments).stdout(Stdio::piped()).spawn()?;
+    let mut command = cargo::command(arguments);
+    follow(tally, "cargo test --workspace", &mut command)
+}
+
+/// The packages, and what they do on a booted system; last, as it takes all the rest.
+fn packages(tally: &mut Tally) -> io::Result<()> {
+    let made = deb::run();
+    if let Err(error) = &made {
+        println!("cargo xtask deb: {error}");
+    }
+    tally.step("cargo xtask deb", made.is_ok_and(|silent| silent));
+    // What lintian has to say does not keep them from being tried.
+    match deb::build() {
+        Ok(packages) => {
+            let mut command = e2e::command(&packages, &[])?;
+            follow(tally, "cargo xtask e2e", &mut command)
+        }
+        // Just said.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Runs a command, shows what it prints and takes the results from it.
+fn follow(tally: &mut Tally, name: &'static str, command: &mut Command) -> io::Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
     let before = tally.failed_tests;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
@@ -61,10 +87,7 @@ fn tests(tally: &mut Tally) -> io::Result<()> {
     }
     let succeeded = child.wait()?.success();
     // A failed test was counted as such; anything else, as a test that does not compile, is a failure of its own.
-    tally.step(
-        "cargo test --workspace",
-        succeeded || tally.failed_tests > before,
-    );
+    tally.step(name, succeeded || tally.failed_tests > before);
     Ok(())
 }
 
