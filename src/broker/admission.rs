@@ -306,7 +306,7 @@ impl Config {
     }
 }
 
-/// Neither priorities nor its number of sessions are limited for it: it is who repairs a daemon that others have filled.
+/// Neither priorities nor its part of the sessions are limited for it.
 const ROOT: u32 = 0;
 
 /// A connection that says nothing is closed after this.

@@ -4,7 +4,7 @@ use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::memory::MemoryBytes;
 use crate::session::{Phase, Session};
-use crate::{Broker, Leaving, Peer};
+use crate::{Broker, Peer};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::{DeviceDescription, Priority};
 
@@ -42,11 +42,6 @@ impl Broker {
     /// One of [`Self::sessions`].
     pub fn session(&self, id: SessionId) -> Option<SessionView<'_>> {
         self.view(id, self.sessions.get(&id)?)
-    }
-
-    /// The slot in the ledger that a session has until the engine reports it gone, open or not: its counters stand there.
-    pub fn slot(&self, id: SessionId) -> Option<u32> {
-        self.sessions.get(&id).map(|session| session.slot)
     }
 
     /// Connections in any stage, and sessions that are not gone although their connection is: with none, nothing is lost
@@ -90,11 +85,6 @@ impl Broker {
     /// Whether newcomers get sessions, as far as administrators decide.
     pub fn admission(&self) -> Admission {
         self.admission
-    }
-
-    /// Whether the daemon leaves.
-    pub fn is_stopping(&self) -> bool {
-        self.leaving != Leaving::No
     }
 
     /// What all sessions took together, closing ones included.

@@ -1,7 +1,7 @@
 //! The main loop's answers to administrators.
 
 use crate::control::{
-    ClientView, DeviceView, NoSuchClient, Reply, Request, State, Status, Stopping,
+    ClientView, DeviceView, NoSuchClient, PriorityError, Reply, Request, State, Status, Stopping,
 };
 use crate::server::Server;
 use crate::statistics::Work;
@@ -29,13 +29,21 @@ impl Server {
             Request::SetPriority {
                 client,
                 priority,
+                granted_only,
                 reply,
             } => {
+                let granted = !granted_only || priority <= self.config.clients.max_priority;
                 let input = Input::SetPriority {
                     session: client,
                     priority,
                 };
-                answer(reply, self.of_client(client, input));
+                let done = match granted {
+                    true => self
+                        .of_client(client, input)
+                        .map_err(|NoSuchClient| PriorityError::NoSuchClient),
+                    false => Err(PriorityError::NotGranted),
+                };
+                answer(reply, done);
             }
             Request::Terminate { client, reply } => {
                 let input = Input::Terminate { session: client };

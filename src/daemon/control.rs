@@ -30,8 +30,10 @@ pub(crate) enum Request {
         client: SessionId,
         /// To what.
         priority: Priority,
-        /// Done, or no such client.
-        reply: Reply<Result<(), NoSuchClient>>,
+        /// Whether only up to what the configuration grants: that may have changed since the caller was authorised.
+        granted_only: bool,
+        /// Done, or why not.
+        reply: Reply<Result<(), PriorityError>>,
     },
     /// Ends a client's session.
     Terminate {
@@ -62,6 +64,15 @@ pub(crate) enum Request {
 /// No session has this id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoSuchClient;
+
+/// A priority stays as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PriorityError {
+    /// Whose?
+    NoSuchClient,
+    /// The configuration grants less by now.
+    NotGranted,
+}
 
 /// The daemon leaves; nothing changes any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

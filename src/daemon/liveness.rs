@@ -22,12 +22,12 @@ enum State {
     Silent,
 }
 
-/// What is to be done.
+/// What is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pulse {
     /// Nothing yet.
     Steady,
-    /// Ask it, with this number.
+    /// Ask it, with this number; then say [`Liveness::asked`] or [`Liveness::busy`].
     Ask(u64),
     /// It does not answer. Said once.
     Lost,
@@ -43,6 +43,22 @@ impl Liveness {
                 ask_at: now + timeout / QUESTIONS,
             },
         }
+    }
+
+    /// The question that was due is on its way.
+    pub(crate) fn asked(&mut self, now: Instant) {
+        self.nonce += 1;
+        self.state = State::Asked {
+            answer_by: now + self.timeout,
+        };
+    }
+
+    /// There was no room for the question: a process that has other things to read is asked later. That it reads at all
+    /// is watched by who has things to tell it.
+    pub(crate) fn busy(&mut self, now: Instant) {
+        self.state = State::Answered {
+            ask_at: now + BUSY_PAUSE,
+        };
     }
 
     /// An answer came; only that to the last question counts.
@@ -62,13 +78,7 @@ impl Liveness {
     /// What the time says.
     pub(crate) fn feel(&mut self, now: Instant) -> Pulse {
         match self.state {
-            State::Answered { ask_at } if ask_at <= now => {
-                self.nonce += 1;
-                self.state = State::Asked {
-                    answer_by: now + self.timeout,
-                };
-                Pulse::Ask(self.nonce)
-            }
+            State::Answered { ask_at } if ask_at <= now => Pulse::Ask(self.nonce + 1),
             State::Asked { answer_by } if answer_by <= now => {
                 self.state = State::Silent;
                 Pulse::Lost
@@ -94,6 +104,8 @@ impl Liveness {
 
 /// Questions in the time that one may take to be answered: a hang shows after at most 1.5 times that.
 const QUESTIONS: u32 = 2;
+/// A full socket has room again when its reader had some time.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -108,14 +120,32 @@ mod tests {
         assert_eq!(liveness.feel(start), Pulse::Steady);
         let first = liveness.deadline().unwrap();
         assert_eq!(liveness.feel(first), Pulse::Ask(1));
+        liveness.asked(first);
         liveness.answered(1, first);
         let second = liveness.deadline().unwrap();
         assert!(second > first);
         assert_eq!(liveness.feel(second), Pulse::Ask(2));
+        liveness.asked(second);
         assert_eq!(liveness.feel(second), Pulse::Steady);
         assert_eq!(liveness.feel(second + TIMEOUT), Pulse::Lost);
         assert!(!liveness.is_alive() && liveness.deadline().is_none());
         assert_eq!(liveness.feel(second + 2 * TIMEOUT), Pulse::Steady);
+    }
+
+    #[test]
+    fn a_process_that_could_not_be_asked_is_asked_again_and_not_lost() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(TIMEOUT, start);
+        let mut now = liveness.deadline().unwrap();
+        while now < start + 10 * TIMEOUT {
+            assert_eq!(liveness.feel(now), Pulse::Ask(1));
+            liveness.busy(now);
+            now = liveness.deadline().unwrap();
+        }
+        assert_eq!(liveness.feel(now), Pulse::Ask(1));
+        liveness.asked(now);
+        liveness.answered(1, now + TIMEOUT / 2);
+        assert!(liveness.deadline().unwrap() > now + TIMEOUT / 2);
     }
 
     #[test]
@@ -125,6 +155,7 @@ mod tests {
         liveness.answered(0, start);
         let asked = start + TIMEOUT;
         assert_eq!(liveness.feel(asked), Pulse::Ask(1));
+        liveness.asked(asked);
         liveness.answered(0, asked);
         liveness.answered(2, asked);
         assert_eq!(liveness.feel(asked + TIMEOUT), Pulse::Lost);

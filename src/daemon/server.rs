@@ -42,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) started: Instant,
     end: Option<Result<(), SpawnerGone>>,
 
+    /// Whether systemd was told that the daemon serves.
+    is_ready: bool,
     doors: Doors,
     watchdog: Option<Watchdog>,
     /// Whether systemd starts another daemon when somebody comes: only then this one may leave for idleness.
@@ -112,6 +114,7 @@ impl Server {
             drain_deadline: None,
             started: now,
             end: None,
+            is_ready: false,
             doors,
             watchdog: Watchdog::from_environment(now),
             activated,
@@ -138,7 +141,6 @@ impl Server {
     ) -> Result<(), SpawnerGone> {
         let mut starting = std::pin::pin!(bus);
         let mut bus = None;
-        let mut is_ready = false;
         loop {
             let news = self.supervisor.settle();
             self.feed(news);
@@ -158,8 +160,8 @@ impl Server {
                 .filter(|_| !self.outbox.is_empty());
             tokio::select! {
                 Some(happening) = happened.recv() => self.take(happening),
-                started = &mut starting, if !is_ready => {
-                    (bus, is_ready) = (started, true);
+                started = &mut starting, if !self.is_ready => {
+                    (bus, self.is_ready) = (started, true);
                     watchdog::notify(&[NotifyState::Ready]);
                     journal::started();
                 }
@@ -324,16 +326,18 @@ impl Server {
 
     fn perform_all(&mut self) {
         while let Some(action) = self.outbox.pop_front() {
-            if let Action::ToEngine(message) = &action
-                && self.supervisor.to_engine(message, &self.resources) == Delivery::Full
-            {
-                self.outbox.push_front(action);
-                self.blocked_since.get_or_insert_with(Instant::now);
-                if self.outbox.len() > MAX_OUTBOX {
-                    self.supervisor
-                        .kill_engine("it does not read what it is sent");
+            if let Action::ToEngine(message) = &action {
+                if self.supervisor.to_engine(message, &self.resources) == Delivery::Full {
+                    self.outbox.push_front(action);
+                    self.blocked_since.get_or_insert_with(Instant::now);
+                    if self.outbox.len() > MAX_OUTBOX {
+                        self.supervisor
+                            .kill_engine("it does not read what it is sent");
+                    }
+                    return;
                 }
-                return;
+                // It reads, however slowly.
+                self.blocked_since = None;
             }
             self.perform(action);
         }
@@ -449,7 +453,10 @@ impl Server {
 
     /// Reads the configuration again and applies it; keys that need a restart, or what is wrong.
     pub(crate) fn reload(&mut self) -> Result<Vec<String>, String> {
-        watchdog::reloading();
+        let serves = self.is_ready && !self.is_stopping();
+        if serves {
+            watchdog::reloading();
+        }
         let loaded = config::load(&self.options);
         let result = loaded.map_err(|error| causes::line(&error)).map(|config| {
             let restart = self.initial.changes_needing_restart(&config);
@@ -464,7 +471,9 @@ impl Server {
             Ok(restart) => journal::configuration_reloaded(restart),
             Err(reason) => journal::configuration_refused(reason),
         }
-        watchdog::notify(&[NotifyState::Ready]);
+        if serves {
+            watchdog::notify(&[NotifyState::Ready]);
+        }
         Ok(result?.into_iter().map(str::to_owned).collect())
     }
 

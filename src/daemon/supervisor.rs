@@ -255,18 +255,25 @@ impl Supervisor {
         let now = Instant::now();
         let mut inputs = self.compilers.settle(now);
         if let Engine::Running { process, liveness } = &mut self.engine {
-            match liveness.as_mut().map(|liveness| liveness.feel(now)) {
-                Some(Pulse::Ask(nonce)) => {
-                    if let Ok(question) = encode(&ToEngine::Ping { nonce }) {
-                        // Where its socket is full it has work to read first, and time to do so.
-                        say(process, &self.ledger, &question, &[]);
+            if let Some(liveness) = liveness {
+                match liveness.feel(now) {
+                    Pulse::Ask(nonce) => {
+                        let question = encode(&ToEngine::Ping { nonce });
+                        let delivery =
+                            question.map(|question| say(process, &self.ledger, &question, &[]));
+                        match delivery {
+                            Ok(Delivery::Sent) => liveness.asked(now),
+                            _ => liveness.busy(now),
+                        }
                     }
+                    Pulse::Lost => {
+                        tracing::error!("the engine does not answer, killing it");
+                        // One that cannot even die is given up all the same.
+                        process.ended("it did not answer".to_owned());
+                        process.kill();
+                    }
+                    Pulse::Steady => {}
                 }
-                Some(Pulse::Lost) => {
-                    tracing::error!("the engine does not answer, killing it");
-                    process.kill();
-                }
-                Some(Pulse::Steady) | None => {}
             }
             if liveness.is_none() && process.age() >= START_TIME && process.deadline().is_none() {
                 tracing::error!("the engine did not start in time, killing it");

@@ -167,7 +167,7 @@ impl Engine {
             self.sessions.len() - 1
         });
         self.watch_doorbell(index, &doorbell)?;
-        self.ledger.assign(slot, Some(id));
+        self.ledger.assign(slot, id);
         let session = Session::new(id, slot, region, doorbell, priority);
         // The client may have written before the engine knew of it. Its doorbell is not for us to ring: the client shares
         // the eventfd with its flags, and may have made it one that is full and blocks.

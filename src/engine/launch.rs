@@ -281,7 +281,7 @@ impl Engine {
         while let Some(index) = self.gone.pop() {
             if let Some(session) = self.sessions[index].take() {
                 self.ledger.count(session.slot, &session.counters);
-                self.ledger.assign(session.slot, None);
+                self.ledger.leave(session.slot);
                 self.names.remove(&session.id);
                 self.free_sessions.push(index);
                 self.tell(FromEngine::SessionRemoved {

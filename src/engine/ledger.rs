@@ -36,19 +36,19 @@ impl Ledger {
         Region::map(fd, 0, LEDGER_BYTES).map(Self)
     }
 
-    /// Gives a slot to a session, or frees it (`None`).
-    pub(crate) fn assign(&self, slot: Slot, session: Option<SessionId>) {
-        // What the last session of the slot left must not be taken for this one's. Its counters stay until then: vkmpsd
-        // adds them up when it hears that the session is gone.
-        let kept = match session {
-            Some(_) => 0,
-            None => SUSPECT,
-        };
-        self.0.clear(slot.0 * SLOT_BYTES + kept, SLOT_BYTES - kept);
-        let session = session.map_or(0, |session| session.0);
+    /// Gives a slot to a session.
+    pub(crate) fn assign(&self, slot: Slot, session: SessionId) {
+        // What the last session of the slot left must not be taken for this one's.
+        self.0.clear(slot.0 * SLOT_BYTES, SLOT_BYTES);
         self.0
             .u64(slot.0 * SLOT_BYTES + SESSION)
-            .store(session, Ordering::Release);
+            .store(session.0, Ordering::Release);
+    }
+
+    /// A session is gone. Its name and counters stay: vkmpsd adds them up when it hears of it, which may be later.
+    pub(crate) fn leave(&self, slot: Slot) {
+        self.0
+            .clear(slot.0 * SLOT_BYTES + SUSPECT, SLOT_BYTES - SUSPECT);
     }
 
     /// Messages that vkmpsd has sent. As new as any record of a ring that was read before.

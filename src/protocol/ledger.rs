@@ -21,7 +21,7 @@ pub const LEDGER_BYTES: usize = SAID + 64;
 /// that a buffer is freed must not find it still there.
 pub const SAID: usize = MAX_SESSIONS * SLOT_BYTES;
 
-/// Offset of the session's id (`u64`, 0 = free) in its slot.
+/// Offset of the id (`u64`, 0 = none yet) of the slot's session, or of its last one.
 pub const SESSION: usize = 0;
 /// Offset of a counter (`u64`): dispatches of the session that have run to their end.
 pub const DISPATCHES: usize = 8;

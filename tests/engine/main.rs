@@ -65,7 +65,7 @@ fn what_waits_is_counted_and_the_device_s_time_is_charged() {
 }
 
 #[test]
-fn counters_stand_until_the_slot_has_another_owner() {
+fn name_and_counters_stand_until_the_slot_has_another_owner() {
     let engine = Engine::start();
     let mut worker = Worker::of(&engine, SLOT);
     let value = worker.submit(3);
@@ -75,9 +75,10 @@ fn counters_stand_until_the_slot_has_another_owner() {
     let (gone, _) = engine.hear();
     assert_eq!(gone, FromEngine::SessionRemoved { session });
     let counters = engine.counters(SLOT);
-    assert_eq!((counters.session, counters.dispatches), (0, 3));
-    let _next = Worker::of(&engine, SLOT);
+    assert_eq!((counters.session, counters.dispatches), (session.0, 3));
+    let next = Worker::of(&engine, SLOT);
     let counters = engine.counters(SLOT);
+    assert_eq!(counters.session, next.session.0);
     assert_eq!((counters.dispatches, counters.device_time_ns), (0, 0));
 }
 

@@ -200,7 +200,7 @@ impl World {
             }
             Op::Stop => {
                 self.input(Input::Stop);
-                assert!(self.broker.is_stopping());
+                assert!(self.broker.leaving != Leaving::No);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::overview::Overview;
 use super::port::Port;
 use super::served::Current;
 use super::words;
-use crate::control::{NoSuchClient, Request, State, Stopping};
+use crate::control::{NoSuchClient, PriorityError, Request, State, Stopping};
 use std::collections::HashMap;
 use std::sync::Arc;
 use vkmps_bus::{ClientEntry, Error, LogLevel};
@@ -125,10 +125,16 @@ impl Manager {
         let set = |reply| Request::SetPriority {
             client,
             priority,
+            granted_only: action == Action::SetOwnPriority,
             reply,
         };
-        let done = self.port.ask(set).await?;
-        done.map_err(|NoSuchClient| words::no_such_client(client))
+        self.port.ask(set).await?.map_err(|error| match error {
+            PriorityError::NoSuchClient => words::no_such_client(client),
+            PriorityError::NotGranted => Error::NotAuthorized(format!(
+                "the configuration grants less than {} by now; ask again",
+                words::priority(priority)
+            )),
+        })
     }
 
     async fn terminate_client(

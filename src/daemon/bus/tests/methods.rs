@@ -59,6 +59,17 @@ async fn a_priority_that_is_granted_to_all_is_one_s_own_affair() {
 }
 
 #[tokio::test]
+async fn what_is_not_granted_any_more_once_the_caller_was_authorised_is_refused() {
+    let rig = Rig::start().await;
+    rig.main_loop.world().grants_less = true;
+    let refused = manager(&rig).await.set_priority(1, "high").await;
+    assert!(
+        matches!(refused, Err(Error::NotAuthorized(_))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_higher_priority_and_others_clients_are_an_administrator_s() {
     let mut rig = Rig::start().await;
     let manager = manager(&rig).await;

@@ -3,7 +3,7 @@
 use super::samples::{device, status, view};
 use crate::bus::authority::Patience;
 use crate::bus::{Bus, BusAddress, Outbox, Times, start_with};
-use crate::control::{Change, ClientView, DeviceView, Request, Status};
+use crate::control::{Change, ClientView, DeviceView, PriorityError, Request, Status};
 use crate::happening::Happening;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -151,6 +151,8 @@ pub(super) struct World {
     pub(super) device: Option<DeviceView>,
     pub(super) reload: Result<Vec<String>, String>,
     pub(super) stopping: bool,
+    /// The configuration was changed after the caller was authorised.
+    pub(super) grants_less: bool,
     /// Each question in a word, and who was denied what.
     pub(super) asked: Vec<String>,
     /// Questions that wait until somebody answers.
@@ -242,10 +244,16 @@ impl World {
             Request::SetPriority {
                 client,
                 priority,
+                granted_only,
                 reply,
             } => {
-                let known = self.clients.contains_key(&client);
-                let _ = reply.send(known.then_some(()).ok_or(crate::control::NoSuchClient));
+                let refusal = match self.clients.contains_key(&client) {
+                    false => Some(PriorityError::NoSuchClient),
+                    // As if it had been lowered since.
+                    true if granted_only && self.grants_less => Some(PriorityError::NotGranted),
+                    true => None,
+                };
+                let _ = reply.send(refusal.map_or(Ok(()), Err));
                 format!("set-priority {} {priority:?}", client.0)
             }
             Request::Terminate { client, reply } => {
@@ -482,6 +490,7 @@ pub(super) async fn daemon(bus: &PrivateBus, times: Times) -> (MainLoop, Outbox,
         device: Some(device()),
         reload: Ok(vec!["device.queues".to_owned()]),
         stopping: false,
+        grants_less: false,
         asked: vec![],
         hold: false,
         held: vec![],
