@@ -3,8 +3,10 @@
 use super::checks;
 use crate::boot::Machine;
 use crate::guest::{MANAGER, NAME, SERVICE, User};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use vkmps_tests::binaries::workspace;
+use vkmps_tests::daemon::spawn;
 use vkmps_tests::patience::eventually;
 
 checks![
@@ -15,6 +17,7 @@ checks![
     every_property_can_be_read_by_root_and_by_users,
     root_and_users_can_call_methods,
     objects_come_and_go_with_their_clients,
+    faults_limits_and_changes_are_signalled,
 ];
 
 fn a_call_on_the_bus_starts_the_service(machine: &Machine) {
@@ -173,6 +176,35 @@ fn objects_come_and_go_with_their_clients(machine: &Machine) {
     );
     alice.leave();
     eventually("its object is gone", || objects().is_empty());
+}
+
+fn faults_limits_and_changes_are_signalled(machine: &Machine) {
+    let mut alice = machine.session(User::Alice, "the one");
+    assert_eq!(alice.add(), "right");
+    let monitor = machine.command(&["busctl", "--json=short", "monitor", NAME]);
+    let (mut monitor, log) = spawn(monitor);
+    // It says nothing when it begins: calls until one is seen.
+    eventually("signals are seen", || {
+        let _ = machine.call(User::Root, "GetStatus", &[]);
+        log.says(&["GetStatus"])
+    });
+    machine.configure("[clients]\nmax-sessions-per-uid = 1\n");
+    assert!(machine.reload().status.success());
+    assert_eq!(machine.attempt(User::Alice), "refused DaemonFull");
+    let limit = log.line(&["\"member\":\"LimitReached\""]);
+    assert!(
+        limit.contains("\"clients\"") && limit.contains(&User::Alice.uid().to_string()),
+        "{limit}"
+    );
+    let _bob = machine.session(User::Bob, "another");
+    log.line(&["\"member\":\"ClientAdded\"", &User::Bob.uid().to_string()]);
+    machine.engine().signal(Signal::SIGKILL);
+    let fault = log.line(&["\"member\":\"DeviceFault\""]);
+    assert!(fault.contains("\"type\":\"su\""), "{fault}");
+    log.line(&["\"member\":\"ClientRemoved\""]);
+    log.line(&["\"member\":\"PropertiesChanged\"", "ClientCount"]);
+    let _ = monitor.kill();
+    let _ = monitor.wait();
 }
 
 /// Kinds and names of what an interface's XML has, as busctl calls them.

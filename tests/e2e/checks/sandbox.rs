@@ -10,6 +10,7 @@ use vkmps_tests::processes::Process;
 checks![
     every_probe_from_inside_each_process_is_refused,
     every_thread_is_without_capabilities_and_under_seccomp,
+    a_check_that_fails_ends_the_start_unless_it_is_to_be_a_warning,
     the_service_sees_a_read_only_system_and_no_devices,
     the_exposure_is_at_most_the_promised_one,
     the_exposure_with_the_gpu_settings_is_at_most_the_promised_one,
@@ -24,11 +25,26 @@ fn every_probe_from_inside_each_process_is_refused(machine: &Machine) {
     let output = machine.run(&["systemctl", "start", SERVICE]);
     let journal = machine.ok(&["journalctl", "--boot", "--unit=vkmpsd", "--output=cat"]);
     assert!(output.status.success(), "{}{journal}", told(&output));
+    let results: Vec<Vec<&str>> = journal
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let refused = |process: &str, probe: &str| {
+        let found = results
+            .iter()
+            .find(|words| words.starts_with(&[process, probe]));
+        let words = found.unwrap_or_else(|| panic!("{process} did not try {probe}: {journal}"));
+        assert_eq!(words[2], "refused", "{process} {probe}");
+    };
     for process in ["vkmpsd", "engine", "compiler"] {
-        assert!(
-            journal.contains(process),
-            "nothing of the {process}: {journal}"
-        );
+        for probe in FOR_NONE {
+            refused(process, probe);
+        }
+    }
+    refused("vkmpsd", "open:/dev/null");
+    for process in ["engine", "compiler"] {
+        refused(process, "socket:unix");
+        refused(process, "connect:dbus");
     }
 }
 
@@ -56,6 +72,23 @@ fn every_thread_is_without_capabilities_and_under_seccomp(machine: &Machine) {
         seen.contains(&"engine") && seen.contains(&"compiler")
     });
     assert!(seen.contains(&"vkmpsd"));
+}
+
+fn a_check_that_fails_ends_the_start_unless_it_is_to_be_a_warning(machine: &Machine) {
+    machine.drop_in("[Service]\nSystemCallFilter=~landlock_create_ruleset\n");
+    let start = || machine.run(&["systemctl", "start", SERVICE]);
+    assert!(!start().status.success());
+    assert_eq!(machine.property("ExecMainStatus"), "77");
+    machine.await_entry(&[], |entry| entry.message().contains("landlock"));
+    machine.configure("[sandbox]\nwarn-only = [\"seccomp\"]\n");
+    assert!(
+        !start().status.success(),
+        "the warning is for another check"
+    );
+    machine.configure("[sandbox]\nwarn-only = [\"landlock\"]\n");
+    assert_eq!(machine.attempt(User::Alice), "right");
+    let warnings = machine.status()[5].to_string();
+    assert!(warnings.contains("landlock"), "{warnings}");
 }
 
 fn the_service_sees_a_read_only_system_and_no_devices(machine: &Machine) {
@@ -256,6 +289,21 @@ fn writable_mount(line: &str) -> Option<&str> {
         .any(|option| option == "rw")
         .then_some(place)
 }
+
+/// What none of the processes may.
+const FOR_NONE: [&str; 11] = [
+    "open:/dev/tty",
+    "read:/etc/shadow",
+    "read:/home",
+    "write:/usr",
+    "write:/run",
+    "socket:inet",
+    "namespace:user",
+    "parent:trace",
+    "memory:map-write-execute",
+    "memory:protect-write-execute",
+    "exec",
+];
 
 const WANTED: [(&str, &str); 4] = [
     ("CapEff:", "0000000000000000"),
