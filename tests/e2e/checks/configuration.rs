@@ -2,7 +2,7 @@
 
 use super::checks;
 use crate::boot::Machine;
-use crate::guest::{GuestClient, SERVICE, SOCKET, User, told};
+use crate::guest::{GuestClient, MANAGER, NAME, SERVICE, SOCKET, User, told};
 use vkmps_tests::patience::eventually;
 
 checks![
@@ -86,20 +86,8 @@ fn the_shipped_configuration_is_that_without_any(machine: &Machine) {
     assert!(output.status.success(), "{}", told(&output));
     machine.ok(&["systemctl", "start", SERVICE]);
     let show = || {
-        let status = machine.status();
-        let mode = machine.bus_property(
-            User::Root,
-            crate::guest::MANAGER,
-            crate::guest::NAME,
-            "SchedulingMode",
-        );
-        let quota = machine.bus_property(
-            User::Root,
-            crate::guest::MANAGER,
-            crate::guest::NAME,
-            "LoopSliceQuota",
-        );
-        (status[0].clone(), mode, quota)
+        ["SchedulingMode", "LoopSliceQuota", "LogLevel"]
+            .map(|name| machine.bus_property(User::Root, MANAGER, NAME, name))
     };
     let shipped = show();
     machine.ok(&["rm", "/etc/vkmps/vkmpsd.toml"]);
