@@ -1,20 +1,20 @@
 //! Compiler processes: started on demand, one job at a time each, killed when late, gone when idle.
 
 use crate::journal;
-use crate::process::{Command, Delivery, Launcher, Process};
+use crate::process::{Delivery, Launcher, Process};
 use crate::resources::Resources;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::time::Instant;
 use vkmps_broker::{CompileFailure, Input, Source};
+use vkmps_ipc::spawn::Program;
 use vkmps_protocol::engine::{FromCompiler, ToCompiler};
 use vkmps_protocol::handle::ProgramHash;
 use vkmps_protocol::{decode, encode};
 
 /// All of them; the broker sees to it that no more than [`vkmps_broker::MAX_COMPILERS`] have a job.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Compilers {
-    command: Command,
     compilers: Vec<Compiler>,
 }
 
@@ -35,14 +35,6 @@ struct Job {
 }
 
 impl Compilers {
-    /// None yet; they are started so.
-    pub(crate) fn new(command: Command) -> Self {
-        Self {
-            command,
-            compilers: Vec::new(),
-        }
-    }
-
     /// Gives a module to a compiler that is idle or new.
     pub(crate) fn compile(
         &mut self,
@@ -82,7 +74,7 @@ impl Compilers {
                 return None;
             }
         }
-        let process = match self.start(&bytes, module, launcher) {
+        let process = match Self::start(&bytes, module, launcher) {
             Ok(process) => process,
             Err(text) => return failed(text),
         };
@@ -98,14 +90,13 @@ impl Compilers {
     /// A new compiler with its first job. One that died before it was given the job says nothing about the module: it
     /// is given to another one.
     fn start(
-        &self,
         job: &[u8],
         module: BorrowedFd<'_>,
         launcher: &mut Launcher,
     ) -> Result<Process, String> {
         for _ in 0..START_ATTEMPTS {
             let process = launcher
-                .launch(&self.command)
+                .launch(Program::Compiler)
                 .map_err(|error| error.to_string())?;
             if process.send(job, &[module]) == Delivery::Sent {
                 return Ok(process);

@@ -5,7 +5,6 @@ use crate::watched::watch;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use vkmps_ipc::SystemError;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
-use vkmps_ipc::spawn::{Launch, Spawner, kill};
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub(crate) struct Command {
-    /// Executable.
-    pub(crate) program: PathBuf,
-    /// Its arguments.
-    pub(crate) arguments: Vec<String>,
-    /// Additions to its environment.
-    pub(crate) environment: Vec<(String, String)>,
-}
+use vkmps_ipc::spawn::{Program, Spawner, kill};
 
 /// Starts processes and numbers them.
 #[derive(Debug)]
@@ -77,10 +65,10 @@ impl Launcher {
     }
 
     /// Asks the spawner for a process.
-    pub(crate) fn launch(&mut self, command: &Command) -> Result<Process, SystemError> {
+    pub(crate) fn launch(&mut self, program: Program) -> Result<Process, SystemError> {
         let id = self.next_id;
         self.next_id += 1;
-        Process::launch(id, self.spawner.get_ref(), command, self.happenings.clone())
+        Process::launch(id, self.spawner.get_ref(), program, self.happenings.clone())
     }
 }
 
@@ -88,17 +76,12 @@ impl Process {
     fn launch(
         id: u64,
         spawner: &Spawner,
-        command: &Command,
+        program: Program,
         happenings: Happenings,
     ) -> Result<Self, SystemError> {
         let (ours, theirs) = Seqpacket::pair()?;
         ours.set_nonblocking(true)?;
-        let launch = Launch {
-            program: &command.program,
-            arguments: &command.arguments,
-            environment: &command.environment,
-        };
-        spawner.request(id, launch, theirs.as_fd())?;
+        spawner.request(id, program, theirs.as_fd())?;
         let watching = |error: std::io::Error| SystemError {
             call: "watching a control socket",
             errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),

@@ -4,7 +4,7 @@ use crate::config::{Config, Options};
 use crate::happening::Happening;
 use crate::journal;
 use crate::process::{Launcher, Process};
-use crate::startup::{Commands, RunError, commands, reach, watch_spawner};
+use crate::startup::{RunError, commands, reach, watch_spawner};
 use crate::watched::watch;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use vkmps_ipc::spawn::{Report, Spawner};
+use vkmps_ipc::spawn::{Program, Report, Spawner};
 use vkmps_protocol::decode;
 use vkmps_sandbox::probe::{EXEC, Probes};
 use vkmps_sandbox::{Enclosed, Role, Unprivileged};
@@ -22,23 +22,23 @@ use vkmps_sandbox::{Enclosed, Role, Unprivileged};
 /// # Errors
 /// `Leaks` when anything succeeded, or a process did not come to the end.
 pub(crate) fn run(options: &Options, config: &Config) -> Result<(), RunError> {
-    let commands = commands(options, config)?;
+    let mut commands = commands(options, config)?;
+    for command in [&mut commands.engine, &mut commands.compiler] {
+        command.arguments.push("--check-sandbox".to_owned());
+    }
     let _log = journal::start(options, config)?;
     let reach = reach(options, None);
     let probes = Probes::prepare(Role::Daemon, &reach);
     let unprivileged = Unprivileged::begin(Role::Daemon, &config.warn_only())?;
-    let spawner = Spawner::fork()?;
+    let spawner = Spawner::fork(&commands)?;
     let enclosed = unprivileged.enclose(&reach)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let mut results = Results::default();
-    runtime.map_err(RunError::Runtime)?.block_on(check_all(
-        commands,
-        spawner,
-        enclosed,
-        &mut results,
-    ))?;
+    runtime
+        .map_err(RunError::Runtime)?
+        .block_on(check_all(spawner, enclosed, &mut results))?;
     // Last: what succeeds with its last attempt is another program, which ends with status 1.
     probes.run(|finding| {
         let outcome = finding.outcome;
@@ -56,7 +56,6 @@ pub(crate) fn run(options: &Options, config: &Config) -> Result<(), RunError> {
 }
 
 async fn check_all(
-    commands: Commands,
     spawner: Spawner,
     enclosed: Enclosed,
     results: &mut Results,
@@ -74,9 +73,8 @@ async fn check_all(
     }
     results.add("vkmpsd", "landlock", &report.extent.to_string(), true);
     let mut running = HashMap::new();
-    for (name, mut command) in [("engine", commands.engine), ("compiler", commands.compiler)] {
-        command.arguments.push("--check-sandbox".to_owned());
-        let process = launcher.launch(&command)?;
+    for (name, program) in [("engine", Program::Engine), ("compiler", Program::Compiler)] {
+        let process = launcher.launch(program)?;
         let subject = Subject {
             name,
             finished: false,

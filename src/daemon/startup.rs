@@ -1,14 +1,13 @@
 //! The story of a run.
 
 use crate::bus::{self, Bus, BusAddress, Outbox};
-use crate::compilers::Compilers;
 use crate::config::{Config, Options};
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::happening::{Happening, Happenings};
 use crate::journal::{self, LogControl};
 use crate::ledger::Ledger;
-use crate::process::{Command, Launcher};
+use crate::process::Launcher;
 use crate::server::{Equipment, Server, SpawnerGone};
 use crate::sockets::{self, Listeners, SocketError};
 use crate::standalone::Standalone;
@@ -22,7 +21,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use vkmps_ipc::spawn::Spawner;
+use vkmps_ipc::spawn::{Command, Commands, Spawner};
 use vkmps_ipc::{SystemError, crash};
 use vkmps_sandbox::{Enclosed, Reach, Role, Unprivileged};
 
@@ -81,12 +80,6 @@ impl RunError {
     }
 }
 
-/// What to start engines and compilers with.
-pub(crate) struct Commands {
-    pub(crate) engine: Command,
-    pub(crate) compiler: Command,
-}
-
 /// Config, log, sockets, spawner, sandbox, bus, READY, loop, STOPPING.
 pub(crate) fn run(options: Options, config: Config) -> Result<(), RunError> {
     let commands = commands(&options, &config)?;
@@ -98,15 +91,13 @@ pub(crate) fn run(options: Options, config: Config) -> Result<(), RunError> {
     let listeners = sockets::listen(&options.socket)?;
     // The spawner inherits that it has no privileges, but must reach all files: drivers are where they are.
     let unprivileged = Unprivileged::begin(Role::Daemon, &config.warn_only())?;
-    let spawner = Spawner::fork()?;
+    let spawner = Spawner::fork(&commands)?;
     let enclosed = unprivileged.enclose(&reach(&options, listeners.standalone.as_ref()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    runtime.block_on(serve(
-        options, config, log, commands, spawner, listeners, enclosed,
-    ))
+    runtime.block_on(serve(options, config, log, spawner, listeners, enclosed))
 }
 
 /// The files that the daemon reads, and those that it removes when it leaves.
@@ -136,7 +127,6 @@ async fn serve(
     options: Options,
     config: Config,
     log: LogControl,
-    commands: Commands,
     spawner: Spawner,
     listeners: Listeners,
     enclosed: Enclosed,
@@ -155,8 +145,6 @@ async fn serve(
     tokio::spawn(watch_spawner(spawner.clone(), happenings.clone()));
     let supervisor = Supervisor::new(
         Launcher::new(spawner, happenings.clone()),
-        commands.engine,
-        Compilers::new(commands.compiler),
         Ledger::new()?,
         config.service.engine_timeout.duration(),
     );

@@ -3,7 +3,7 @@
 use crate::compilers::Compilers;
 use crate::ledger::Ledger;
 use crate::liveness::{Liveness, Pulse};
-use crate::process::{Command, Delivery, Launcher, Process, describe};
+use crate::process::{Delivery, Launcher, Process, describe};
 use crate::resources::Resources;
 use crate::statistics::Work;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use vkmps_broker::{Input, Source};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::socket::Seqpacket;
-use vkmps_ipc::spawn::Report;
+use vkmps_ipc::spawn::{Program, Report};
 use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::{decode, encode};
@@ -23,7 +23,6 @@ use vkmps_protocol::{decode, encode};
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     launcher: Launcher,
-    command: Command,
     ledger: Ledger,
     engine: Engine,
     /// Engines that died young in a row.
@@ -52,24 +51,17 @@ enum Engine {
 }
 
 impl Supervisor {
-    /// No process yet; the engine is started so.
-    pub(crate) fn new(
-        launcher: Launcher,
-        command: Command,
-        compilers: Compilers,
-        ledger: Ledger,
-        engine_timeout: Duration,
-    ) -> Self {
+    /// No process yet.
+    pub(crate) fn new(launcher: Launcher, ledger: Ledger, engine_timeout: Duration) -> Self {
         Self {
             launcher,
-            command,
             ledger,
             engine: Engine::Due(Instant::now()),
             failures: 0,
             restarts: 0,
             engine_timeout,
             stopping: false,
-            compilers,
+            compilers: Compilers::default(),
         }
     }
 
@@ -217,8 +209,6 @@ impl Supervisor {
                 }
             }
             Report::NotStarted { id, text } => {
-                let program = self.command.program.display();
-                let text = format!("{program} cannot be started: {text}");
                 if let Some(process) = self.process(id) {
                     process.ended(text);
                 }
@@ -296,7 +286,7 @@ impl Supervisor {
     }
 
     fn start_engine(&mut self) -> Option<Input> {
-        let launched = self.launcher.launch(&self.command).and_then(|process| {
+        let launched = self.launcher.launch(Program::Engine).and_then(|process| {
             let too_long = SystemError {
                 call: "encode",
                 errno: nix::errno::Errno::EMSGSIZE,

@@ -1,5 +1,6 @@
 //! The spawner: a process forked off while the daemon is small and single-threaded, which starts engines and compilers
 //! on request and tells how they ended. It lets the daemon close its own sandbox (no exec) before it serves anybody.
+//! What it executes is fixed when it is forked: a daemon that somebody took over can ask for no more than one of the two.
 //!
 //! One packet each way per fact, over a socket pair. When the daemon's end closes, the spawner kills its children and
 //! leaves.
@@ -9,12 +10,10 @@ use crate::socket::{Packet, Seqpacket, message_buffer};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
-use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
 use vkmps_protocol::{decode, encode};
 
 /// The daemon's end.
@@ -23,16 +22,34 @@ pub struct Spawner {
     socket: Seqpacket,
 }
 
-/// A process to start. Its standard input is the descriptor that goes with the request, its standard output nothing, its
-/// standard error ours.
-#[derive(Debug, Clone, Copy)]
-pub struct Launch<'a> {
+/// The only programs that the spawner executes.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    /// Runs the driver.
+    pub engine: Command,
+    /// Compiles modules.
+    pub compiler: Command,
+}
+
+/// How to start a program. Its standard input is the descriptor that goes with the request, its standard output nothing,
+/// its standard error ours.
+#[derive(Debug, Clone)]
+pub struct Command {
     /// Executable.
-    pub program: &'a Path,
+    pub program: PathBuf,
     /// Arguments after the name.
-    pub arguments: &'a [String],
+    pub arguments: Vec<String>,
     /// Added to the spawner's environment.
-    pub environment: &'a [(String, String)],
+    pub environment: Vec<(String, String)>,
+}
+
+/// Which of the [`Commands`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// [`Commands::engine`].
+    Engine,
+    /// [`Commands::compiler`].
+    Compiler,
 }
 
 /// What the spawner tells.
@@ -64,11 +81,11 @@ pub enum Report {
 }
 
 impl Spawner {
-    /// Forks the spawner. To be called once, before the process has threads.
+    /// Forks the spawner of these programs. To be called once, before the process has threads.
     ///
     /// # Errors
     /// Of socketpair and fork; `EBUSY` when there are threads already.
-    pub fn fork() -> Result<Self, SystemError> {
+    pub fn fork(commands: &Commands) -> Result<Self, SystemError> {
         let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
         if threads.is_ok_and(|count| count != 1) {
             return Err(SystemError {
@@ -87,7 +104,7 @@ impl Spawner {
             }
             nix::unistd::ForkResult::Child => {
                 // Neither a return nor a panic may lead back into a second daemon.
-                let _ = std::panic::catch_unwind(|| serve(&theirs));
+                let _ = std::panic::catch_unwind(|| serve(&theirs, commands));
                 // SAFETY: ends the process at once; nothing of the daemon's is flushed or unlinked twice.
                 unsafe { libc::_exit(0) }
             }
@@ -98,16 +115,14 @@ impl Spawner {
     pub fn request(
         &self,
         id: u64,
-        launch: Launch<'_>,
+        program: Program,
         stdin: BorrowedFd<'_>,
     ) -> Result<(), SystemError> {
-        let program = launch.program.as_os_str().as_bytes();
-        let request: Request = (
-            id,
-            program.to_vec(),
-            launch.arguments.to_vec(),
-            launch.environment.to_vec(),
-        );
+        let number = match program {
+            Program::Engine => ENGINE,
+            Program::Compiler => COMPILER,
+        };
+        let request: Request = (id, number);
         let bytes = encode(&request).map_err(|_| SystemError {
             call: "encoding a spawn request",
             errno: Errno::EMSGSIZE,
@@ -166,10 +181,24 @@ pub fn kill(pidfd: BorrowedFd<'_>) {
     };
 }
 
-/// (id, program, arguments, environment); one descriptor.
-type Request = (u64, Vec<u8>, Vec<String>, Vec<(String, String)>);
+impl Commands {
+    /// By its number in a [`Request`].
+    fn numbered(&self, number: u8) -> Option<&Command> {
+        match number {
+            ENGINE => Some(&self.engine),
+            COMPILER => Some(&self.compiler),
+            _ => None,
+        }
+    }
+}
+
+/// (id, number of a program); one descriptor.
+type Request = (u64, u8);
 /// (kind, id, pid or wait status, text); a pidfd with [`STARTED`].
 type Answer = (u8, u64, i32, String);
+
+const ENGINE: u8 = 1;
+const COMPILER: u8 = 2;
 
 const STARTED: u8 = 1;
 const NOT_STARTED: u8 = 2;
@@ -192,7 +221,7 @@ struct Running {
 }
 
 /// The spawner's life.
-fn serve(socket: &Seqpacket) {
+fn serve(socket: &Seqpacket, commands: &Commands) {
     let _ = nix::sys::prctl::set_name(c"vkmps-spawner");
     close_all_but(socket.as_raw_fd());
     // A Ctrl-C and a `systemctl stop` are the daemon's to act on: it drains, then closes its end. Our children start
@@ -212,7 +241,7 @@ fn serve(socket: &Seqpacket) {
             let status = process.child.wait().map_or(0, ExitStatus::into_raw);
             answer(socket, &(EXITED, process.id, status, String::new()), None);
         }
-        if asked && !take_request(socket, &mut running) {
+        if asked && !take_request(socket, commands, &mut running) {
             break;
         }
     }
@@ -240,8 +269,8 @@ fn wait(socket: &Seqpacket, running: &[Running]) -> (bool, Vec<usize>) {
     (ready(&set[0]), ended)
 }
 
-/// Starts what is asked for. False when the daemon is gone.
-fn take_request(socket: &Seqpacket, running: &mut Vec<Running>) -> bool {
+/// Starts what is asked for. False when the daemon is gone, or asks for what it never would.
+fn take_request(socket: &Seqpacket, commands: &Commands, running: &mut Vec<Running>) -> bool {
     let mut buffer = message_buffer();
     let Ok(Some(Packet {
         bytes, descriptors, ..
@@ -249,14 +278,14 @@ fn take_request(socket: &Seqpacket, running: &mut Vec<Running>) -> bool {
     else {
         return false;
     };
-    let Ok(request) = decode::<Request>(&buffer[..bytes]) else {
+    let Ok((id, number)) = decode::<Request>(&buffer[..bytes]) else {
         return false;
     };
-    let Some(stdin) = descriptors.into_iter().next() else {
+    let (Some(command), Some(stdin)) = (commands.numbered(number), descriptors.into_iter().next())
+    else {
         return false;
     };
-    let id = request.0;
-    match start(request, stdin) {
+    match start(id, command, stdin) {
         Ok(process) => {
             let pid = i32::try_from(process.child.id()).unwrap_or(0);
             answer(
@@ -266,25 +295,30 @@ fn take_request(socket: &Seqpacket, running: &mut Vec<Running>) -> bool {
             );
             running.push(process);
         }
-        Err(error) => answer(socket, &(NOT_STARTED, id, 0, error.to_string()), None),
+        Err(error) => {
+            let text = format!("{} cannot be started: {error}", command.program.display());
+            answer(socket, &(NOT_STARTED, id, 0, text), None);
+        }
     }
     true
 }
 
-fn start(
-    (id, program, arguments, environment): Request,
-    stdin: OwnedFd,
-) -> std::io::Result<Running> {
-    let mut command = Command::new(PathBuf::from(OsString::from_vec(program)));
-    command
-        .args(arguments)
-        .envs(environment)
+fn start(id: u64, command: &Command, stdin: OwnedFd) -> std::io::Result<Running> {
+    let mut process = std::process::Command::new(&command.program);
+    process
+        .args(&command.arguments)
+        .envs(
+            command
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::null());
     for name in PRIVATE_ENVIRONMENT {
-        command.env_remove(name);
+        process.env_remove(name);
     }
-    let mut child = command.spawn()?;
+    let mut child = process.spawn()?;
     match pidfd_of(&child) {
         Ok(pidfd) => Ok(Running { id, child, pidfd }),
         Err(error) => {
@@ -327,30 +361,72 @@ fn close_all_but(kept: i32) {
 mod tests {
     use super::*;
 
+    fn commands() -> Commands {
+        let command = |program: &str| Command {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        };
+        Commands {
+            engine: command("/bin/cat"),
+            compiler: command("/nonexistent"),
+        }
+    }
+
     #[test]
     fn a_process_with_threads_is_not_forked() {
-        let error = Spawner::fork().unwrap_err();
+        let error = Spawner::fork(&commands()).unwrap_err();
         assert_eq!(error.errno, Errno::EBUSY);
     }
 
     #[test]
     fn a_process_is_started_killed_and_waited_for() {
         let (ours, theirs) = Seqpacket::pair().unwrap();
-        let request = |program: &[u8]| (7, program.to_vec(), Vec::new(), Vec::new());
-        assert!(
-            start(
-                request(b"/nonexistent"),
-                theirs.as_fd().try_clone_to_owned().unwrap()
-            )
-            .is_err()
-        );
         // `cat` copies its standard input, our socket, until that ends.
-        let mut process = start(request(b"/bin/cat"), theirs.into()).unwrap();
+        let mut process = start(7, &commands().engine, theirs.into()).unwrap();
         let (idle, _keep) = Seqpacket::pair().unwrap();
         kill(process.pidfd.as_fd());
         let (asked, ended) = wait(&idle, std::slice::from_ref(&process));
         assert!(!asked && ended == [0]);
         assert_eq!(process.child.wait().unwrap().signal(), Some(libc::SIGKILL));
         assert!(ours.hung_up());
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_named() {
+        let (daemon, spawner) = Seqpacket::pair().unwrap();
+        let daemon = Spawner { socket: daemon };
+        let (stdin, _keep) = Seqpacket::pair().unwrap();
+        daemon.request(7, Program::Compiler, stdin.as_fd()).unwrap();
+        let mut running = Vec::new();
+        assert!(take_request(&spawner, &commands(), &mut running));
+        match daemon.report().unwrap() {
+            Report::NotStarted { id: 7, text } => {
+                assert!(
+                    text.starts_with("/nonexistent cannot be started: "),
+                    "{text}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(running.len(), 0);
+    }
+
+    #[test]
+    fn nothing_but_the_two_programs_can_be_asked_for() {
+        let (stdin, _keep) = Seqpacket::pair().unwrap();
+        let shell = (7_u64, ENGINE, b"/bin/sh".to_vec());
+        for request in [
+            encode(&(7_u64, 0_u8)).unwrap(),
+            encode(&(7_u64, 3_u8)).unwrap(),
+            encode(&shell).unwrap(),
+            Vec::from(*b"/bin/sh"),
+        ] {
+            let (daemon, spawner) = Seqpacket::pair().unwrap();
+            daemon.send(&request, &[stdin.as_fd()]).unwrap();
+            let mut running = Vec::new();
+            let goes_on = take_request(&spawner, &commands(), &mut running);
+            assert!(!goes_on && running.is_empty(), "{request:?}");
+        }
     }
 }
