@@ -1,10 +1,13 @@
 //! Attempts at what a sandbox must refuse, for the processes that prove theirs. What succeeds is undone at once.
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
+use nix::unistd::Pid;
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
 /// A call that is only made to see whether it is refused; all its arguments are 0, so that it does nothing.
@@ -48,6 +51,79 @@ pub fn fork() -> Result<(), Errno> {
         nix::unistd::ForkResult::Child => unsafe { libc::_exit(0) },
         nix::unistd::ForkResult::Parent { .. } => Ok(()),
     }
+}
+
+/// A way to have another process signalled when something happens to a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// Naming who is signalled.
+    Owner,
+    /// The same by its older name.
+    Group,
+    /// Turning signals on.
+    Switch,
+    /// The same as a flag.
+    Flag,
+}
+
+/// Has a process signalled for a descriptor.
+pub fn alarm(alarm: Alarm, descriptor: impl AsFd, pid: Pid) -> Result<(), Errno> {
+    let fd = descriptor.as_fd().as_raw_fd();
+    let (pid, nobody) = (pid.as_raw(), 0);
+    let by_ioctl = |request, value: libc::c_int| {
+        // SAFETY: all three requests read an int.
+        Errno::result(unsafe { libc::ioctl(fd, request, &raw const value) }).map(drop)
+    };
+    match alarm {
+        Alarm::Owner => by_ioctl(FIOSETOWN, pid).inspect(|()| _ = by_ioctl(FIOSETOWN, nobody)),
+        Alarm::Group => by_ioctl(SIOCSPGRP, pid).inspect(|()| _ = by_ioctl(SIOCSPGRP, nobody)),
+        Alarm::Switch => by_ioctl(libc::FIOASYNC, 1).inspect(|()| _ = by_ioctl(libc::FIOASYNC, 0)),
+        Alarm::Flag => {
+            let flags = OFlag::from_bits_retain(fcntl(&descriptor, FcntlArg::F_GETFL)?);
+            let set = |flags| fcntl(&descriptor, FcntlArg::F_SETFL(flags)).map(drop);
+            set(flags | OFlag::O_ASYNC).inspect(|()| _ = set(flags))
+        }
+    }
+}
+
+/// Has a process scheduled by other rules: on other cores, with another weight, in another class. It stays as it was.
+pub fn reschedule(what: Rule, pid: Pid) -> Result<(), Errno> {
+    match what {
+        Rule::Cores => sched_setaffinity(pid, &sched_getaffinity(pid)?),
+        Rule::Weight => {
+            let who = pid.as_raw().cast_unsigned();
+            Errno::clear();
+            // SAFETY: takes numbers only. -1 is a weight too.
+            let weight = unsafe { libc::getpriority(libc::PRIO_PROCESS, who) };
+            if weight == -1 && Errno::last_raw() != 0 {
+                return Err(Errno::last());
+            }
+            // SAFETY: as above.
+            Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, who, weight) }).map(drop)
+        }
+        Rule::Class => {
+            let mut parameters = libc::sched_param { sched_priority: 0 };
+            // SAFETY: takes a number.
+            let class = Errno::result(unsafe { libc::sched_getscheduler(pid.as_raw()) })?;
+            // SAFETY: the parameters outlive both calls.
+            Errno::result(unsafe { libc::sched_getparam(pid.as_raw(), &raw mut parameters) })?;
+            // SAFETY: as above.
+            let set =
+                unsafe { libc::sched_setscheduler(pid.as_raw(), class, &raw const parameters) };
+            Errno::result(set).map(drop)
+        }
+    }
+}
+
+/// How a process is scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// On which cores.
+    Cores,
+    /// Its nice value.
+    Weight,
+    /// Normal, batch, idle, real time.
+    Class,
 }
 
 /// Maps a page writable and executable at once.
@@ -98,11 +174,15 @@ impl Drop for Page {
     }
 }
 
+/// The same on all architectures that there are filters for.
+const FIOSETOWN: libc::Ioctl = 0x8901;
+const SIOCSPGRP: libc::Ioctl = 0x8902;
 const BYTES: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not 0");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::unistd::getppid;
 
     #[test]
     fn what_is_not_refused_succeeds_and_is_undone() {
@@ -112,6 +192,15 @@ mod tests {
         make_writable_executable().unwrap();
         let file = crate::memory::memfd_with("vkmps-code", &[0; 4096]).unwrap();
         map_shared_executable(&file).unwrap();
+        let (socket, _other) = crate::socket::Seqpacket::pair().unwrap();
+        for way in [Alarm::Owner, Alarm::Group, Alarm::Switch, Alarm::Flag] {
+            alarm(way, &socket, getppid()).unwrap();
+        }
+        let flags = fcntl(&socket, FcntlArg::F_GETFL).unwrap();
+        assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_ASYNC));
+        for rule in [Rule::Cores, Rule::Weight, Rule::Class] {
+            reschedule(rule, nix::unistd::getpid()).unwrap();
+        }
         assert!(!mappings().contains("rwx"), "{}", mappings());
         assert!(!mappings().contains("vkmps-code"), "{}", mappings());
     }

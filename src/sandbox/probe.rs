@@ -16,7 +16,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use vkmps_ipc::attempt::{self, Call};
+use vkmps_ipc::attempt::{self, Alarm, Call, Rule};
 use vkmps_ipc::memory::memfd_with;
 
 /// Everything to try.
@@ -158,6 +158,14 @@ impl Probes {
             tell(format!("parent:{file}"), opened.into());
         }
         tell("parent:signal".to_owned(), kill(parent, None).into());
+        for (name, way) in ALARMS {
+            let set = attempt::alarm(way, std::io::stdin(), parent);
+            tell(format!("parent:alarm-{name}"), set.into());
+        }
+        for (name, rule) in RULES {
+            let set = attempt::reschedule(rule, parent);
+            tell(format!("parent:schedule-{name}"), set.into());
+        }
     }
 
     /// Code that was not there when the process started, or can still change.
@@ -258,6 +266,17 @@ const NAMESPACES: [(&str, CloneFlags); 3] = [
     ("user", CloneFlags::CLONE_NEWUSER),
     ("mount", CloneFlags::CLONE_NEWNS),
     ("network", CloneFlags::CLONE_NEWNET),
+];
+const ALARMS: [(&str, Alarm); 4] = [
+    ("owner", Alarm::Owner),
+    ("group", Alarm::Group),
+    ("switch", Alarm::Switch),
+    ("flag", Alarm::Flag),
+];
+const RULES: [(&str, Rule); 3] = [
+    ("cores", Rule::Cores),
+    ("weight", Rule::Weight),
+    ("class", Rule::Class),
 ];
 const CALLS: [(&str, Call); 6] = [
     ("bpf", Call::Bpf),

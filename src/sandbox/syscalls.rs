@@ -268,7 +268,8 @@ fn daemon_checked() -> Vec<Call> {
 }
 
 /// A driver's compiler makes code: memory is first written, then executable, never both; shared memory never is. Devices
-/// are controlled, terminals not: who can type into the administrator's has left the sandbox.
+/// are controlled, terminals not: who can type into the administrator's has left the sandbox. Nor does a descriptor send
+/// signals: its owner may be any process of this user, and SIGIO ends vkmpsd.
 fn driver_checked() -> Vec<Call> {
     let data = || vec![bits(2, PROT_EXEC, 0)];
     let code = || bits(2, PROT_EXEC | PROT_WRITE, PROT_EXEC);
@@ -282,7 +283,7 @@ fn driver_checked() -> Vec<Call> {
         (
             SYS_ioctl,
             Arguments::OneOf(vec![
-                [TIOCSTI, TIOCLINUX, TIOCSETD]
+                [TIOCSTI, TIOCLINUX, TIOCSETD, FIOSETOWN, SIOCSPGRP, FIOASYNC]
                     .map(|request| Condition::IsNot(1, request))
                     .into(),
             ]),
@@ -330,18 +331,30 @@ fn own_process() -> Vec<Call> {
             SYS_prctl,
             any_of(0, &[PR_SET_NAME, PR_GET_NAME, PR_SET_VMA].map(unsigned)),
         ),
-        (SYS_fcntl, any_of(1, &FCNTL.map(unsigned))),
+        (SYS_fcntl, fcntl()),
     ]
 }
 
+/// A descriptor of a terminal has an owner from the start, its foreground: no flag may have it signalled.
+fn fcntl() -> Arguments {
+    let mut alternatives: Vec<_> = FCNTL
+        .iter()
+        .map(|command| vec![Condition::Is(1, unsigned(*command))])
+        .collect();
+    alternatives.push(vec![
+        Condition::Is(1, unsigned(F_SETFL)),
+        bits(2, O_ASYNC, 0),
+    ]);
+    Arguments::OneOf(alternatives)
+}
+
 /// Not among them: who gets a signal when something happens to a descriptor.
-const FCNTL: [c_int; 14] = [
+const FCNTL: [c_int; 13] = [
     F_DUPFD,
     F_DUPFD_CLOEXEC,
     F_GETFD,
     F_SETFD,
     F_GETFL,
-    F_SETFL,
     F_GETLK,
     F_SETLK,
     F_SETLKW,
@@ -351,6 +364,10 @@ const FCNTL: [c_int; 14] = [
     F_ADD_SEALS,
     F_GET_SEALS,
 ];
+
+/// The same on all architectures that there are filters for.
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
 
 fn one(condition: Condition) -> Arguments {
     Arguments::OneOf(vec![vec![condition]])
