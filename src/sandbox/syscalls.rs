@@ -235,7 +235,8 @@ const WRITING: &[c_long] = &[
     SYS_unlink,
 ];
 
-/// Where memory and threads go: pinned pages, NUMA nodes, cores and weights of driver threads.
+/// Where memory and threads go: pinned pages, NUMA nodes, cores and weights of driver threads, which only
+/// themselves can change.
 const PLACEMENT: &[c_long] = &[
     SYS_get_mempolicy,
     SYS_getpriority,
@@ -246,8 +247,6 @@ const PLACEMENT: &[c_long] = &[
     SYS_munlock,
     SYS_sched_get_priority_max,
     SYS_sched_get_priority_min,
-    SYS_sched_setaffinity,
-    SYS_sched_setscheduler,
     SYS_set_mempolicy,
 ];
 
@@ -288,10 +287,16 @@ fn driver_checked() -> Vec<Call> {
                     .into(),
             ]),
         ),
-        // Threads, by number: which are this process's, a filter cannot tell.
+        // The calling thread only: whose the others are that a number may name, a filter cannot tell. Mesa and glibc name
+        // even the calling one by its number, and go on when they are refused.
+        (SYS_sched_setaffinity, one(Condition::Is(0, 0))),
+        (SYS_sched_setscheduler, one(Condition::Is(0, 0))),
         (
             SYS_setpriority,
-            one(Condition::Is(0, u64::from(PRIO_PROCESS))),
+            Arguments::OneOf(vec![vec![
+                Condition::Is(0, u64::from(PRIO_PROCESS)),
+                Condition::Is(1, 0),
+            ]]),
         ),
         (
             SYS_kcmp,
