@@ -106,7 +106,7 @@ pub enum Fault {
         /// Its value.
         found: String,
         /// The value that it should have.
-        wanted: &'static str,
+        wanted: String,
     },
     /// The state of a thread cannot be read.
     #[error("/proc/self/task cannot be read: {0}")]

@@ -81,9 +81,10 @@ impl Enclosed {
     /// The first check that fails in any thread.
     pub fn seal(self) -> Result<Report, Failure> {
         let mut findings = self.findings;
+        let before = proof::filters();
         let installed = filter::install(findings.role);
         findings.note(installed.map_err(|error| Check::Seccomp.failed(error)))?;
-        for failure in proof::examine() {
+        for failure in proof::examine(before.map(|before| before + filter::COUNT)) {
             findings.note(Err(failure))?;
         }
         Ok(Report {

@@ -15,6 +15,9 @@ pub(crate) fn install(role: Role) -> Result<(), Error> {
     apply_filter_all_threads(&allowing(&syscalls::of(role))?)
 }
 
+/// Filters that [`install`] adds to those that there are.
+pub(crate) const COUNT: u32 = 2;
+
 /// clone3 takes its flags in memory, where no filter can see them: as far as callers can tell this kernel has none, and
 /// they fall back to clone. It is a filter of its own, and the first, since the strictest verdict counts and the latest
 /// among equals: one that is refused (EPERM) would not be tried otherwise.

@@ -9,8 +9,14 @@ pub(crate) fn threads() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/task")?.count())
 }
 
-/// Failures of all threads.
-pub(crate) fn examine() -> Vec<Failure> {
+/// Filters of this thread, where the kernel tells (5.9).
+pub(crate) fn filters() -> Option<u32> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    value(&status, FILTERS)?.parse().ok()
+}
+
+/// Failures of all threads, which should have so many filters.
+pub(crate) fn examine(filters: Option<u32>) -> Vec<Failure> {
     let tasks = match fs::read_dir("/proc/self/task") {
         Ok(tasks) => tasks,
         Err(error) => return unreadable(&error),
@@ -19,7 +25,7 @@ pub(crate) fn examine() -> Vec<Failure> {
     for task in tasks {
         let status = task.and_then(|task| fs::read_to_string(task.path().join("status")));
         match status {
-            Ok(status) => failures.extend(faults(&status)),
+            Ok(status) => failures.extend(faults(&status, filters)),
             // A thread may end between being listed and being looked at.
             Err(error) if gone(&error) => {}
             Err(error) => failures.extend(unreadable(&error)),
@@ -41,18 +47,13 @@ fn unreadable(error: &io::Error) -> Vec<Failure> {
 }
 
 /// What one thread's status says against it.
-fn faults(status: &str) -> Vec<Failure> {
-    let value = |field: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.map_or("missing", str::trim)
-    };
-    let thread = format!("{} ({})", value("Name"), value("Pid"));
-    let wrong = |&(check, field, wanted): &(Check, &'static str, &'static str)| {
-        let found = value(field);
+fn faults(status: &str, filters: Option<u32>) -> Vec<Failure> {
+    let found = |field: &str| value(status, field).unwrap_or("missing");
+    let thread = format!("{} ({})", found("Name"), found("Pid"));
+    let wrong = |(check, field, wanted): (Check, &'static str, String)| {
+        let found = found(field);
         // Capability sets have as many digits as the kernel likes.
-        let right = match wanted {
+        let right = match wanted.as_str() {
             "0" => !found.is_empty() && found.bytes().all(|digit| digit == b'0'),
             wanted => found == wanted,
         };
@@ -67,10 +68,20 @@ fn faults(status: &str) -> Vec<Failure> {
             fault,
         })
     };
-    WANTED.iter().filter_map(wrong).collect()
+    let fixed = WANTED.map(|(check, field, wanted)| (check, field, wanted.to_owned()));
+    let counted = filters.map(|count| (Check::Seccomp, FILTERS, count.to_string()));
+    fixed.into_iter().chain(counted).filter_map(wrong).collect()
 }
 
-/// Seccomp 2 is a filter. Landlock does not show in /proc: it is known to be in force because it came before any thread.
+fn value<'a>(status: &'a str, field: &str) -> Option<&'a str> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.map(str::trim)
+}
+
+/// Seccomp 2 is a filter, but maybe only that of the unit: so they are counted. Landlock does not show in /proc: it is
+/// known to be in force because it came before any thread.
 const WANTED: [(Check, &str, &str); 6] = [
     (Check::Capabilities, "CapEff", "0"),
     (Check::Capabilities, "CapPrm", "0"),
@@ -79,6 +90,7 @@ const WANTED: [(Check, &str, &str); 6] = [
     (Check::NoNewPrivileges, "NoNewPrivs", "1"),
     (Check::Seccomp, "Seccomp", "2"),
 ];
+const FILTERS: &str = "Seccomp_filters";
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +102,14 @@ mod tests {
 
     #[test]
     fn a_confined_thread_has_no_fault() {
-        assert_eq!(faults(GOOD).len(), 0);
+        assert_eq!(faults(GOOD, Some(2)).len(), 0);
+        assert_eq!(faults(GOOD, None).len(), 0);
+    }
+
+    #[test]
+    fn filters_are_counted_where_the_kernel_tells() {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        assert_eq!(filters().is_some(), status.contains(FILTERS));
     }
 
     #[test]
@@ -102,9 +121,12 @@ mod tests {
             ("NoNewPrivs:\t1\n", "", Check::NoNewPrivileges),
             ("Seccomp:\t2", "Seccomp:\t0", Check::Seccomp),
             ("Seccomp:\t2", "Seccomp:\t1", Check::Seccomp),
+            // Those of the unit alone.
+            ("filters:\t2", "filters:\t0", Check::Seccomp),
+            ("filters:\t2", "filters:\t1", Check::Seccomp),
         ];
         for (good, bad, check) in cases {
-            let found = faults(&GOOD.replace(good, bad));
+            let found = faults(&GOOD.replace(good, bad), Some(2));
             assert_eq!(found.len(), 1, "{bad}");
             assert_eq!(found[0].check, check, "{bad}");
             assert_eq!(found[0].thread, "vkmps-engine (7)");
