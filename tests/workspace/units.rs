@@ -35,6 +35,15 @@ fn the_service_exposes_little_on_the_software_driver_and_hardly_more_on_a_gpu() 
 }
 
 #[test]
+fn an_engine_may_prefer_the_thread_that_polls_a_gpu() {
+    let drop_in = read("vkmpsd.service.d/50-gpu.conf");
+    assert_eq!(only(&drop_in, "SystemCallFilter="), "setpriority");
+    assert_eq!(only(&drop_in, "LimitNICE="), "-10");
+    let service = read("vkmpsd.service");
+    assert!(values(&service, "SystemCallFilter=").any(|value| value.contains("@resources")));
+}
+
+#[test]
 fn systemd_understands_every_line_of_the_units() {
     let Some(analyze) = tool("systemd-analyze") else {
         return skipped(NO_SYSTEMD);
