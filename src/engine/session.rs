@@ -11,7 +11,7 @@ use vkmps_gpu::Memory;
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_protocol::handle::{ChunkId, SessionId, Table};
 use vkmps_protocol::limits::MAX_STREAMS;
-use vkmps_protocol::message::Priority;
+use vkmps_scheduler::ClientKey;
 
 /// A range of a chunk.
 #[derive(Debug, Clone)]
@@ -38,7 +38,8 @@ pub(crate) struct Session {
     pub(crate) slot: Slot,
     pub(crate) region: SessionRegion,
     pub(crate) doorbell: OwnedFd,
-    pub(crate) priority: Priority,
+    /// Its place in the scheduler.
+    pub(crate) client: ClientKey,
     pub(crate) objects: Objects,
     pub(crate) streams: Vec<Option<Box<Stream>>>,
     /// Jobs that are queued or in flight.
@@ -65,14 +66,14 @@ impl Session {
         slot: Slot,
         region: SessionRegion,
         doorbell: OwnedFd,
-        priority: Priority,
+        client: ClientKey,
     ) -> Self {
         Self {
             id,
             slot,
             region,
             doorbell,
-            priority,
+            client,
             objects: Objects::default(),
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,
