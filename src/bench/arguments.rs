@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Startup(Options),
     /// CPU time and memory of an idle daemon with 0 and with many clients.
     Idle(Options),
+    /// Shares of clients with unequal kernels, and of users with unequal numbers of clients.
+    Fairness(FairnessOptions),
     /// Many processes compute pictures on one device, shared and separate; checks every pixel.
     Demo(DemoOptions),
     /// One process of an arm; started by this program only.
@@ -78,6 +80,15 @@ pub(crate) struct ThroughputOptions {
     /// Chooses the iterations so that one dispatch takes about this long.
     #[arg(long)]
     pub(crate) kernel_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FairnessOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+    /// How long the shortest kernel takes on an own device; the longest takes eight times as long.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) kernel_ms: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
 
 /// Some worker processes, killed when dropped.
@@ -30,9 +31,18 @@ pub(crate) struct Member {
 impl Crew {
     /// Starts a process per task and returns when all have prepared.
     pub(crate) fn prepare(bench: &Bench, tasks: &[Task]) -> Result<Self, Error> {
+        let tasks = tasks.iter().map(|task| (task, None));
+        Self::prepare_as(bench, tasks)
+    }
+
+    /// The same with processes of other users, which only root may start.
+    pub(crate) fn prepare_as<'a>(
+        bench: &Bench,
+        tasks: impl IntoIterator<Item = (&'a Task, Option<u32>)>,
+    ) -> Result<Self, Error> {
         let members = tasks
-            .iter()
-            .map(|task| Member::start(bench, task))
+            .into_iter()
+            .map(|(task, uid)| Member::start_as(bench, task, uid))
             .collect::<Result<_, _>>()?;
         let mut crew = Self { members };
         for member in &mut crew.members {
@@ -61,8 +71,15 @@ impl Crew {
 
 impl Member {
     pub(crate) fn start(bench: &Bench, task: &Task) -> Result<Self, Error> {
-        let mut child = bench
-            .command(bench.executable())
+        Self::start_as(bench, task, None)
+    }
+
+    fn start_as(bench: &Bench, task: &Task, uid: Option<u32>) -> Result<Self, Error> {
+        let mut command = bench.command(bench.executable());
+        if let Some(uid) = uid {
+            command.uid(uid).gid(uid);
+        }
+        let mut child = command
             .arg("worker")
             .arg(serde_json::to_string(task)?)
             .stdin(Stdio::piped())

@@ -13,6 +13,7 @@ mod clock;
 mod crew;
 mod demo;
 mod error;
+mod fairness;
 mod figures;
 mod idle;
 mod latency;
@@ -48,6 +49,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Bandwidth(options) => bandwidth::run(&options),
         Command::Startup(options) => startup::run(&options),
         Command::Idle(options) => idle::run(&options),
+        Command::Fairness(options) => fairness::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Worker { task } => worker::run(&task),
     }

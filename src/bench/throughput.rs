@@ -16,7 +16,7 @@ use crate::rounds::{Arm, interleave};
 use crate::worker::Task;
 use std::cell::RefCell;
 
-pub(crate) use client::{Client, calibrate, microseconds};
+pub(crate) use client::{Client, Outcome, calibrate, microseconds};
 pub(crate) use kernel::Kernel;
 pub(crate) use limit::Limit;
 

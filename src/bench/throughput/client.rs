@@ -30,6 +30,14 @@ pub(crate) struct Outcome {
     pub(crate) links: Vec<Link>,
 }
 
+impl Outcome {
+    /// Dispatches per second.
+    pub(crate) fn rate(&self) -> f64 {
+        let seconds = Duration::from_nanos(self.end_ns.saturating_sub(self.start_ns));
+        self.dispatches as f64 / seconds.as_secs_f64()
+    }
+}
+
 /// All clients together: dispatches over the time from the first start to the last end.
 pub(crate) fn sample(outcomes: &[Outcome]) -> Sample {
     let dispatches: u64 = outcomes.iter().map(|outcome| outcome.dispatches).sum();
