@@ -18,12 +18,18 @@ pub struct ClientProcess {
 impl ClientProcess {
     /// Starts one in this role (see `test_client.rs`), which finds its daemon by `VKMPS_SOCKET`.
     pub fn start(daemon: &Daemon, role: &[&str]) -> Self {
+        Self::start_with(daemon, role, |_| {})
+    }
+
+    /// As [`Self::start`], with changes to its command line.
+    pub fn start_with(daemon: &Daemon, role: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         // Cargo builds it with the tests themselves, so it is never stale.
         let mut command = Command::new(build_folder().join("vkmps-test-client"));
         command
             .args(role)
             .env("VKMPS_SOCKET", daemon.socket())
             .stdin(Stdio::piped());
+        change(&mut command);
         let (child, log) = spawn(command);
         Self { child, log }
     }

@@ -1,12 +1,12 @@
 //! Client connections: accepting them, reading them one request at a time, writing without ever waiting for them.
 
-use crate::foreign::Foreign;
+use crate::foreign::{self, Foreign};
 use crate::happening::{Happening, Happenings};
 use crate::journal;
 use crate::watched::watch;
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -19,12 +19,12 @@ use vkmps_ipc::socket::{Seqpacket, message_buffer};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::limits::{MAX_MESSAGE_BYTES, MAX_TEXT_BYTES};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage};
-use vkmps_protocol::{DecodeError, decode, encode};
+use vkmps_protocol::{DecodeError, ErrorCode, decode, encode};
 
 /// A client's socket and the task that reads it. Dropping closes both; what was sent before still arrives.
 #[derive(Debug)]
 pub(crate) struct ClientLink {
-    socket: Arc<AsyncFd<Seqpacket>>,
+    socket: Arc<AsyncFd<ClientSocket>>,
     /// The reader goes on to the next request only after an answer.
     answered: Arc<Notify>,
     reader: JoinHandle<()>,
@@ -38,6 +38,13 @@ pub(crate) struct ClientLink {
     pub(crate) module: Option<OwnedFd>,
 }
 
+/// The socket, and whose process is at its other end. What its queue holds is foreign.
+#[derive(Debug)]
+struct ClientSocket {
+    socket: Option<Seqpacket>,
+    uid: u32,
+}
+
 /// The client's socket is full: it does not read what it is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stalled;
@@ -49,6 +56,11 @@ impl ClientLink {
         socket: Seqpacket,
         happenings: Happenings,
     ) -> std::io::Result<Self> {
+        let uid = socket
+            .peer_credentials()
+            .map_err(std::io::Error::other)?
+            .uid;
+        let socket = ClientSocket::new(socket, uid);
         let socket = Arc::new(watch(socket, Interest::READABLE)?);
         let answered = Arc::new(Notify::new());
         let reader = tokio::spawn(read(conn, socket.clone(), answered.clone(), happenings));
@@ -73,7 +85,7 @@ impl ClientLink {
         self.module = None;
         let bytes = encode(&clipped(message)).map_err(|_| Stalled)?;
         self.answered.notify_one();
-        match self.socket.get_ref().send(&bytes, descriptors) {
+        match self.socket.get_ref().get().send(&bytes, descriptors) {
             Err(SystemError {
                 errno: Errno::EAGAIN | Errno::ETOOMANYREFS,
                 ..
@@ -89,15 +101,50 @@ impl Drop for ClientLink {
         if let Some(copying) = &self.copying {
             copying.abort();
         }
-        let socket = self.socket.get_ref();
-        let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        // The reader may hold the socket for a moment longer.
+        self.socket.get_ref().hang_up();
+    }
+}
+
+impl ClientSocket {
+    fn new(socket: Seqpacket, uid: u32) -> Self {
+        let socket = Some(socket);
+        Self { socket, uid }
+    }
+
+    fn get(&self) -> &Seqpacket {
+        self.socket.as_ref().expect("taken by the drop only")
+    }
+
+    /// Ends the connection in both directions. What was sent before still arrives, what comes later does not.
+    fn hang_up(&self) {
+        let _ = shutdown(self.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+impl Drop for ClientSocket {
+    fn drop(&mut self) {
+        self.hang_up();
         // A socket closed with packets unread resets its peer, which then loses what it was sent.
-        while let Ok(Some(packet)) = socket.receive(&mut *message_buffer()) {
-            packet
-                .descriptors
-                .into_iter()
-                .for_each(|fd| drop(Foreign::from(fd)));
+        while !(self.get().descriptors_ahead() && foreign::is_overdrawn(self.uid)) {
+            match self.get().receive(&mut *message_buffer()) {
+                Ok(Some(packet)) => packet
+                    .descriptors
+                    .into_iter()
+                    .for_each(|fd| drop(Foreign::new(fd, self.uid))),
+                Ok(None) | Err(_) => return,
+            }
         }
+        // Closing it closes what lies in its queue, and takes as long.
+        if let Some(socket) = self.socket.take() {
+            drop(Foreign::new(socket.into(), self.uid));
+        }
+    }
+}
+
+impl AsRawFd for ClientSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.get().as_raw_fd()
     }
 }
 
@@ -125,6 +172,10 @@ pub(crate) async fn accept(
                     uid: who.uid,
                     pid: who.pid,
                 };
+                if foreign::is_overdrawn(who.uid) {
+                    turn_away(&ClientSocket::new(socket, who.uid));
+                    continue;
+                }
                 let accepted = Happening::Accepted { socket, peer };
                 happenings.send(accepted).await.ok()?;
             }
@@ -148,13 +199,29 @@ pub(crate) async fn accept(
     Some(listener.into_inner())
 }
 
+/// Says why, to a client that is already waiting for an answer; nobody waits for the others.
+fn turn_away(socket: &ClientSocket) {
+    let refusal = DaemonMessage::Refused {
+        code: ErrorCode::DaemonFull,
+        text: "too many descriptors of this user take long to close".to_owned(),
+    };
+    if let Ok(bytes) = encode(&refusal) {
+        let _ = socket.get().send(&bytes, &[]);
+    }
+}
+
 async fn read(
     conn: ConnectionId,
-    socket: Arc<AsyncFd<Seqpacket>>,
+    socket: Arc<AsyncFd<ClientSocket>>,
     answered: Arc<Notify>,
     happenings: Happenings,
 ) {
     loop {
+        tokio::select! {
+            biased;
+            () = foreign::caught_up(socket.get_ref().uid) => {}
+            () = hang_up(&socket) => break,
+        }
         let Some(packet) = next_packet(&socket).await else {
             break;
         };
@@ -176,7 +243,7 @@ async fn read(
 type ClientPacket = Result<(ClientMessage, Vec<Foreign>), DecodeError>;
 
 /// The next packet; `None` when the client has hung up.
-async fn next_packet(socket: &AsyncFd<Seqpacket>) -> Option<ClientPacket> {
+async fn next_packet(socket: &AsyncFd<ClientSocket>) -> Option<ClientPacket> {
     loop {
         // Before readiness is asked for: `hang_up` may have swallowed it.
         match receive(socket.get_ref()) {
@@ -194,12 +261,13 @@ async fn next_packet(socket: &AsyncFd<Seqpacket>) -> Option<ClientPacket> {
 }
 
 /// The buffer lives for the call only: an idle client costs no memory for it.
-fn receive(socket: &Seqpacket) -> Result<Option<ClientPacket>, SystemError> {
+fn receive(socket: &ClientSocket) -> Result<Option<ClientPacket>, SystemError> {
     let mut buffer = message_buffer();
-    let Some(packet) = socket.receive(&mut *buffer)? else {
+    let Some(packet) = socket.get().receive(&mut *buffer)? else {
         return Ok(None);
     };
-    let descriptors: Vec<Foreign> = packet.descriptors.into_iter().map(Foreign::from).collect();
+    let foreign = |fd| Foreign::new(fd, socket.uid);
+    let descriptors: Vec<Foreign> = packet.descriptors.into_iter().map(foreign).collect();
     if packet.truncated && packet.bytes >= MAX_MESSAGE_BYTES {
         return Ok(Some(Err(DecodeError::TooLong(packet.bytes))));
     }
@@ -218,8 +286,8 @@ fn receive(socket: &Seqpacket) -> Result<Option<ClientPacket>, SystemError> {
 }
 
 /// Returns when the client is gone, whatever it may have sent before.
-async fn hang_up(socket: &AsyncFd<Seqpacket>) {
-    while !socket.get_ref().hung_up() {
+async fn hang_up(socket: &AsyncFd<ClientSocket>) {
+    while !socket.get_ref().get().hung_up() {
         match socket.readable().await {
             // Half closed counts: no request will come, and tokio would report it again and again.
             Ok(guard) if guard.ready().is_read_closed() => return,
@@ -245,10 +313,10 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::foreign::tests::lingering;
     use nix::sys::socket::Shutdown;
     use std::os::fd::AsFd;
     use tokio::sync::mpsc;
-    use vkmps_protocol::ErrorCode;
 
     fn link() -> (ClientLink, Seqpacket, mpsc::Receiver<Happening>) {
         let (ours, theirs) = Seqpacket::pair().unwrap();
@@ -332,16 +400,7 @@ mod tests {
     async fn a_descriptor_that_takes_long_to_close_delays_nobody() {
         let (_link, client, mut happened) = link();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut lingering = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let _reads_nothing = listener.accept().unwrap();
-        lingering.set_nonblocking(true).unwrap();
-        while std::io::Write::write(&mut lingering, &[0; 65_536]).is_ok() {}
-        let for_a_minute = nix::libc::linger {
-            l_onoff: 1,
-            l_linger: 60,
-        };
-        nix::sys::socket::setsockopt(&lingering, nix::sys::socket::sockopt::Linger, &for_a_minute)
-            .unwrap();
+        let lingering = lingering(&listener);
         client.send(&[0xff], &[lingering.as_fd()]).unwrap();
         drop(lingering);
         let sent = std::time::Instant::now();

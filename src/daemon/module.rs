@@ -70,6 +70,8 @@ mod tests {
     use super::*;
     use vkmps_ipc::memory::{memfd_with, read_exactly};
 
+    const USER: u32 = 1000;
+
     fn source(entry: &str, module_bytes: u64) -> Source {
         Source {
             entry: entry.to_owned(),
@@ -81,30 +83,19 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn the_copy_is_what_was_hashed() {
         let bytes: Vec<u8> = (0..100_000u32).map(|n| n.to_le_bytes()[0]).collect();
-        let module = || memfd_with("module", &bytes).unwrap();
-        let (hash, copied) = copy(module().into(), source("main", 100_000))
-            .await
-            .unwrap();
+        let module = || Foreign::new(memfd_with("module", &bytes).unwrap(), USER);
+        let (hash, copied) = copy(module(), source("main", 100_000)).await.unwrap();
         assert_eq!(read_exactly(&copied, 100_000).unwrap(), bytes);
         assert_eq!(
-            copy(module().into(), source("main", 100_000))
-                .await
-                .unwrap()
-                .0,
+            copy(module(), source("main", 100_000)).await.unwrap().0,
             hash
         );
         assert_ne!(
-            copy(module().into(), source("other", 100_000))
-                .await
-                .unwrap()
-                .0,
+            copy(module(), source("other", 100_000)).await.unwrap().0,
             hash
         );
         assert_ne!(
-            copy(module().into(), source("main", 99_996))
-                .await
-                .unwrap()
-                .0,
+            copy(module(), source("main", 99_996)).await.unwrap().0,
             hash
         );
     }
@@ -112,10 +103,22 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn short_modules_and_other_files_are_refused() {
         let module = memfd_with("module", &[0; 64]).unwrap();
-        assert!(copy(module.into(), source("main", 128)).await.is_err());
+        assert!(
+            copy(Foreign::new(module, USER), source("main", 128))
+                .await
+                .is_err()
+        );
         let (reader, _writer) = nix::unistd::pipe().unwrap();
-        assert!(copy(reader.into(), source("main", 4)).await.is_err());
+        assert!(
+            copy(Foreign::new(reader, USER), source("main", 4))
+                .await
+                .is_err()
+        );
         let file = OwnedFd::from(std::fs::File::open("/proc/self/stat").unwrap());
-        assert!(copy(file.into(), source("main", 4)).await.is_err());
+        assert!(
+            copy(Foreign::new(file, USER), source("main", 4))
+                .await
+                .is_err()
+        );
     }
 }

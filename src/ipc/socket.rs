@@ -193,6 +193,16 @@ impl Seqpacket {
         }))
     }
 
+    /// Whether the next packet is there and carries descriptors. Never blocks, receives nothing.
+    pub fn descriptors_ahead(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let mut byte = [0];
+        let mut vector = [IoSliceMut::new(&mut byte)];
+        // For lack of room for them the kernel installs none, and says so.
+        recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut vector, None, flags)
+            .is_ok_and(|message| message.flags.contains(MsgFlags::MSG_CTRUNC))
+    }
+
     /// Whether the peer has gone. Never blocks.
     pub fn hung_up(&self) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -263,6 +273,22 @@ mod tests {
         drop(one);
         assert!(two.hung_up());
         assert!(two.receive(&mut *buffer).unwrap().is_none());
+    }
+
+    #[test]
+    fn descriptors_are_seen_before_they_are_received() {
+        let (one, two) = Seqpacket::pair().unwrap();
+        assert!(!two.descriptors_ahead());
+        one.send(b"without", &[]).unwrap();
+        one.send(b"with", &[one.as_fd()]).unwrap();
+        assert!(!two.descriptors_ahead());
+        let mut buffer = message_buffer();
+        two.receive(&mut *buffer).unwrap().unwrap();
+        assert!(two.descriptors_ahead());
+        let packet = two.receive(&mut *buffer).unwrap().unwrap();
+        assert_eq!(packet.descriptors.len(), 1);
+        drop(one);
+        assert!(!two.descriptors_ahead());
     }
 
     #[test]
