@@ -158,12 +158,12 @@ pub enum CompileFailure {
     },
     /// The compiler's process died on it.
     Crashed,
-    /// The compiler's process died before it took the module; not the module's fault.
+    /// The compiler's process died before it took the module, or did not take it in time; not the module's fault.
     Unread {
         /// How.
         text: String,
     },
-    /// The compiler took too long and was killed.
+    /// The compiler took the module, then took too long and was killed.
     TimedOut,
     /// No compiler could be started; not the module's fault.
     NotStarted {

@@ -17,6 +17,8 @@ pub(crate) struct Programs {
     idle_bytes: u64,
     next_idle: u64,
     quarantine: VecDeque<Quarantined>,
+    /// Modules that one compilation was too long for.
+    late: VecDeque<ProgramHash>,
     pub(crate) queue: CompileQueue,
 }
 
@@ -217,6 +219,20 @@ impl Programs {
         });
     }
 
+    /// A compilation took too long. The machine may have been busy, so that only the second time is the module's
+    /// fault, and the reason not to try it again for anybody.
+    pub(crate) fn timed_out_again(&mut self, hash: ProgramHash) -> bool {
+        if let Some(index) = self.late.iter().position(|late| *late == hash) {
+            self.late.remove(index);
+            return true;
+        }
+        if self.late.len() == MAX_QUARANTINED {
+            self.late.pop_front();
+        }
+        self.late.push_back(hash);
+        false
+    }
+
     /// Why the program is quarantined, if it is.
     pub(crate) fn quarantined(&self, hash: ProgramHash) -> Option<(ErrorCode, String)> {
         let found = self.quarantine.iter().find(|entry| entry.hash == hash)?;
@@ -280,7 +296,7 @@ impl Programs {
 
 /// Modules of programs that no session uses, bytes: they stand as memfds in the daemon.
 const MAX_IDLE_BYTES: u64 = 256 << 20;
-/// Modules remembered as deadly.
+/// Modules remembered as deadly, and as many as slow.
 const MAX_QUARANTINED: usize = 256;
 /// Somebody may kill compilers at the wrong moment, or none works at all.
 const MAX_UNREAD: u32 = 3;

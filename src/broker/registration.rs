@@ -112,7 +112,9 @@ impl Broker {
             }
             CompileFailure::TimedOut => {
                 let code = ErrorCode::CompileTimeout;
-                self.quarantine(hash, code, &code.to_string());
+                if self.programs.timed_out_again(hash) {
+                    self.quarantine(hash, code, &code.to_string());
+                }
                 (code, code.to_string())
             }
         };

@@ -165,6 +165,35 @@ fn a_module_that_crashed_a_compiler_is_not_tried_again() {
 }
 
 #[test]
+fn a_module_that_took_too_long_twice_is_not_tried_again() {
+    let mut world = World::with_engine();
+    let (one, two) = (world.client(1000), world.client(1001));
+    for conn in [one, two] {
+        world.ask(conn, register(1));
+        world.work(0, true);
+        assert_eq!(
+            world.jobs.pop_front(),
+            Some(Job::Compile(ProgramHash([b'1'; 32])))
+        );
+        world.input(Input::CompileFailed {
+            hash: ProgramHash([b'1'; 32]),
+            failure: CompileFailure::TimedOut,
+        });
+        assert_eq!(
+            world.links[&conn].last.as_ref().and_then(code_of),
+            Some(ErrorCode::CompileTimeout)
+        );
+    }
+    world.ask(one, register(1));
+    world.work(0, true);
+    assert!(world.jobs.is_empty());
+    assert_eq!(
+        world.links[&one].last.as_ref().and_then(code_of),
+        Some(ErrorCode::CompileTimeout)
+    );
+}
+
+#[test]
 fn a_module_that_no_compiler_has_read_goes_to_the_next_one() {
     let mut world = World::with_engine();
     let conn = world.client(1000);

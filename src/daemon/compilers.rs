@@ -31,6 +31,7 @@ struct Job {
     hash: ProgramHash,
     /// Whether the compiler has begun; before that its end says nothing about the module.
     taken: bool,
+    /// To begin, then to end.
     deadline: Instant,
 }
 
@@ -125,6 +126,8 @@ impl Compilers {
             && job.hash == *hash
         {
             job.taken = true;
+            // What came before was the machine's time, or the driver's: a module is judged by its own.
+            job.deadline = Instant::now() + COMPILE_TIME;
             return None;
         }
         let job = compiler.job.as_ref().map(|job| job.hash);
@@ -197,7 +200,15 @@ impl Compilers {
             match &compiler.job {
                 Some(job) if job.deadline <= now => {
                     compiler.process.kill();
-                    let failure = CompileFailure::TimedOut;
+                    let failure = if job.taken {
+                        CompileFailure::TimedOut
+                    } else {
+                        let text = format!("no compiler begins within {} s", TAKE_TIME.as_secs());
+                        tracing::warn!(
+                            "a compiler does not begin, giving its module to another one"
+                        );
+                        CompileFailure::Unread { text }
+                    };
                     inputs.push(Input::CompileFailed {
                         hash: job.hash,
                         failure,
@@ -218,11 +229,13 @@ impl Job {
         Self {
             hash,
             taken: false,
-            deadline: Instant::now() + COMPILE_TIME,
+            deadline: Instant::now() + TAKE_TIME,
         }
     }
 }
 
+/// From being given a module to beginning with it, on a busy machine and with a driver to load.
+const TAKE_TIME: Duration = Duration::from_secs(20);
 /// One compilation, wall clock: drivers need seconds for the largest modules.
 const COMPILE_TIME: Duration = Duration::from_secs(20);
 /// A compiler with a driver loaded is tens of megabytes.

@@ -1,7 +1,6 @@
 //! Compilers that die or hang.
 
 use nix::sys::signal::Signal;
-use std::time::{Duration, Instant};
 use vkmps::ErrorCode;
 use vkmps_tests::daemon::Daemon;
 use vkmps_tests::kernels::{Adder, affine, module};
@@ -93,7 +92,7 @@ fn a_compiler_killed_with_its_module_unread_costs_nobody_anything() {
 }
 
 #[test]
-fn a_module_whose_compilation_never_ends_costs_its_owner_a_timeout_only() {
+fn a_compiler_that_never_begins_costs_its_owner_time_only() {
     let daemon = Daemon::start();
     let witness = Witness::of(&daemon);
     let client = daemon.connect();
@@ -105,32 +104,11 @@ fn a_module_whose_compilation_never_ends_costs_its_owner_a_timeout_only() {
     compilers
         .iter()
         .for_each(|compiler| compiler.signal(Signal::SIGSTOP));
-    let begun = Instant::now();
-    let error = client
-        .program(&module("affine"))
-        .specialize(0, 4711)
-        .register()
-        .unwrap_err();
-    assert_eq!(error.code(), ErrorCode::CompileTimeout, "{error}");
-    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
-    daemon.log().line(&[
-        "program refused",
-        "CompileTimeout",
-        &format!("client={} ", client.session()),
-    ]);
+    // Nobody has looked at the module, so that nothing can be said against it: another compiler gets it.
+    affine(&client, 4711, 7);
     eventually("the compiler that hung is gone", || {
         !compilers.iter().any(|compiler| compiler.is_alive())
     });
-    // The same module is not tried again, others are compiled.
-    let begun = Instant::now();
-    let error = client
-        .program(&module("affine"))
-        .specialize(0, 4711)
-        .register()
-        .unwrap_err();
-    assert_eq!(error.code(), ErrorCode::CompileTimeout, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    affine(&client, 77, 7);
     witness.goes_on();
 }
 
