@@ -48,10 +48,11 @@ pub(super) fn subject(event: &Event) -> (Kind, Doer<'_>) {
         Event::AllocationRefused { client, .. } => (Kind::AllocationRefused, Doer::Client(client)),
         Event::SubmitRefused { client, .. } => (Kind::SubmitRefused, Doer::Client(client)),
         Event::ProgramQuarantined { .. } => (Kind::ProgramQuarantined, Doer::Someone),
-        Event::PriorityChanged { .. } => (Kind::PriorityChanged, Doer::Other),
+        // An administrator's doing, or the client's own user's, over and over.
+        Event::PriorityChanged { client, .. } => (Kind::PriorityChanged, Doer::Client(client)),
         Event::EngineReady { .. } => (Kind::DeviceFound, Doer::Other),
         Event::EngineNotStarted { .. } => (Kind::NoDevice, Doer::Other),
-        Event::DeviceLost { .. } => (Kind::DeviceLost, Doer::Other),
+        Event::DeviceLost { .. } => (Kind::DeviceLost, Doer::Someone),
         Event::EngineDied { .. } => (Kind::EngineDied, Doer::Other),
         Event::AdmissionChanged { admission, .. } => match admission {
             Admission::Closed => (Kind::Drained, Doer::Other),
@@ -124,7 +125,7 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
             let (from, to) = (name(*from), name(*to));
             client_line!(info, line, client, { VKMPS_PRIORITY = %to, from = %from, }, "priority changed");
         }
-        _ => of_daemon(event, kind),
+        _ => of_daemon(event, line),
     }
 }
 
@@ -172,12 +173,18 @@ fn disconnected(line: Line, client: &Client, cause: Cause) {
 }
 
 /// What no client is the subject of.
-fn of_daemon(event: &Event, kind: Kind) {
-    let id = kind.id();
+fn of_daemon(event: &Event, line: Line) {
+    let id = line.kind.id();
     match event {
         Event::ProgramQuarantined { hash, text } => {
             let hash = short(*hash);
-            warn!(MESSAGE_ID = id, VKMPS_PROGRAM = %hash, VKMPS_REASON = text, "program quarantined");
+            warn!(
+                MESSAGE_ID = id,
+                VKMPS_PROGRAM = %hash,
+                VKMPS_REASON = text,
+                VKMPS_SUPPRESSED = line.suppressed,
+                "program quarantined"
+            );
         }
         Event::EngineReady {
             device,
@@ -200,7 +207,12 @@ fn of_daemon(event: &Event, kind: Kind) {
             error!(MESSAGE_ID = id, VKMPS_REASON = text, "no engine");
         }
         Event::DeviceLost { text } => {
-            error!(MESSAGE_ID = id, VKMPS_REASON = text, "device lost");
+            error!(
+                MESSAGE_ID = id,
+                VKMPS_REASON = text,
+                VKMPS_SUPPRESSED = line.suppressed,
+                "device lost"
+            );
         }
         Event::EngineDied { reason, sessions } => {
             error!(

@@ -1,4 +1,6 @@
-//! Limits to what clients can make the daemon write: nobody floods the log, or hides his traces in a flood of others'.
+//! Limits to what clients can make the daemon write: nobody floods the log. A user who writes all that he may leaves
+//! others room, but some users together take all of it; so the lines that tell of attempts have room of their own, and
+//! a flood of other lines hides none of them.
 
 use super::message_id::Kind;
 use std::collections::HashMap;
@@ -11,6 +13,8 @@ pub(super) struct Limits {
     /// For whom there is no room in the table. What it suppressed is nobody's in particular, and is not told.
     rest: Bucket,
     all: Bucket,
+    /// All attempts together.
+    attempts: Bucket,
     swept_at: Duration,
 }
 
@@ -44,9 +48,13 @@ impl Limits {
             }
             _ => self.buckets.entry(cause).or_default(),
         };
-        if bucket.has_room(PER_CAUSE, now) && self.all.has_room(ALL, now) {
+        let all = match cause.kind {
+            Kind::CallDenied | Kind::ProtocolViolation => &mut self.attempts,
+            _ => &mut self.all,
+        };
+        if bucket.has_room(PER_CAUSE, now) && all.has_room(ALL, now) {
             bucket.take(PER_CAUSE, now);
-            self.all.take(ALL, now);
+            all.take(ALL, now);
             return Verdict::Write {
                 suppressed: std::mem::take(&mut bucket.suppressed),
             };
@@ -113,7 +121,7 @@ const PER_CAUSE: Rate = Rate {
     every: Duration::from_millis(200),
 };
 /// What all users can: well below the 10 000 lines in 30 s from which on journald itself drops lines of a service,
-/// important ones too; and more than one user gets of all kinds together.
+/// important ones too. Attempts may be as many again: five users at once can fill that.
 const ALL: Rate = Rate {
     burst: 500,
     every: Duration::from_millis(20),
@@ -175,6 +183,18 @@ mod tests {
             .map(|uid| written(&mut limits, uid, 1000, at(1000)))
             .sum();
         assert_eq!(all, 50);
+    }
+
+    #[test]
+    fn a_flood_hides_no_attempt() {
+        let mut limits = Limits::default();
+        for uid in 0..100 {
+            written(&mut limits, uid, 1000, at(0));
+        }
+        for kind in [Kind::CallDenied, Kind::ProtocolViolation] {
+            let cause = Cause { uid: Some(7), kind };
+            assert_eq!(limits.judge(cause, at(0)), Verdict::Write { suppressed: 0 });
+        }
     }
 
     #[test]
