@@ -13,7 +13,7 @@ use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::wake;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{ChunkSource, FromEngine, ToEngine};
-use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
+use vkmps_protocol::handle::{ChunkId, SessionId};
 use vkmps_protocol::message::Priority;
 use vkmps_scheduler::Input;
 
@@ -53,11 +53,11 @@ impl Engine {
             ToEngine::AddSession {
                 session,
                 slot,
-                uid,
+                uid: _,
                 priority,
             } => {
                 let (region, doorbell) = (next()?, next()?);
-                self.add_session(session, slot, &region, doorbell, (uid, priority))?;
+                self.add_session(session, slot, &region, doorbell, priority)?;
             }
             ToEngine::RemoveSession { session } => self.close(session),
             ToEngine::AddChunk {
@@ -158,7 +158,7 @@ impl Engine {
         slot: u32,
         region: &OwnedFd,
         doorbell: OwnedFd,
-        (uid, priority): (u32, Priority),
+        priority: Priority,
     ) -> Result<(), Failure> {
         let slot = Slot::new(slot).ok_or(Failure::Daemon("ledger slot out of range"))?;
         let region = SessionRegion::map(region)?;
@@ -168,8 +168,7 @@ impl Engine {
         });
         self.watch_doorbell(index, &doorbell)?;
         self.ledger.assign(slot, id);
-        let client = self.scheduler.join(uid, priority);
-        let session = Session::new(id, slot, region, doorbell, client);
+        let session = Session::new(id, slot, region, doorbell, priority);
         // The client may have written before the engine knew of it. Its doorbell is not for us to ring: the client shares
         // the eventfd with its flags, and may have made it one that is full and blocks.
         let waits = session.region.ask_for_doorbell();
@@ -185,16 +184,16 @@ impl Engine {
         let Some(&index) = self.names.get(&id) else {
             return;
         };
-        // One that is closing has left the scheduler.
-        let Some(session) = self.sessions[index]
-            .as_ref()
-            .filter(|session| !session.closing)
-        else {
+        let Some(session) = self.sessions[index].as_mut() else {
             return;
         };
-        let client = session.client;
-        let input = Input::PriorityChanged { client, priority };
-        self.scheduler.handle(input, self.now, &mut self.actions);
+        // Of streams that are opened later, too.
+        session.priority = priority;
+        for stream in session.streams.iter().flatten() {
+            let stream = stream.key;
+            let input = Input::PriorityChanged { stream, priority };
+            self.scheduler.handle(input, self.now, &mut self.actions);
+        }
     }
 
     /// Ends a session: queued jobs are dropped, those in flight run to their end.
@@ -217,10 +216,6 @@ impl Engine {
                 &mut self.actions,
             );
         }
-        let left = Input::Left {
-            client: session.client,
-        };
-        self.scheduler.handle(left, self.now, &mut self.actions);
         session.objects = crate::session::Objects::default();
         if session.jobs == 0 {
             self.gone.push(index);
@@ -268,7 +263,6 @@ impl Engine {
                         self.programs.insert(
                             hash,
                             Arc::new(Program {
-                                key: program_key(hash),
                                 pipeline,
                                 interface,
                                 descriptors,
@@ -397,12 +391,6 @@ impl Engine {
         }
         Ok(true)
     }
-}
-
-/// Enough of a hash to tell programs apart.
-fn program_key(hash: ProgramHash) -> u64 {
-    let first = hash.0.first_chunk().copied().unwrap_or_default();
-    u64::from_le_bytes(first)
 }
 
 /// Texts from drivers have no limit of their own.

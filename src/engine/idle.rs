@@ -20,12 +20,8 @@ impl Engine {
     /// Nothing moved in this turn: find out whether to poll again, or sleep until something does.
     pub(crate) fn idle(&mut self) -> Result<(), Failure> {
         if self.scheduler.gathering() {
-            // Work waits for company, or the device for a client, microseconds; nothing would wake us when that is over.
-            if self.polls {
-                std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
-            }
+            // Work waits for company, microseconds; nothing would wake us when that is over.
+            std::hint::spin_loop();
             return Ok(());
         }
         let quiet = self.now.saturating_sub(self.progressed);

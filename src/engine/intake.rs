@@ -75,13 +75,13 @@ impl Engine {
             else {
                 return Ok(Ok(()));
             };
-            let (scheduler, region, client) =
-                (&mut self.scheduler, &session.region, session.client);
+            let (scheduler, region, priority) =
+                (&mut self.scheduler, &session.region, session.priority);
             let stream = session.streams[number].get_or_insert_with(|| {
                 Box::new(Stream::new(
                     region.consumer(number),
                     region.completion(number),
-                    scheduler.open(client),
+                    scheduler.open(priority),
                 ))
             });
             self.payload.clear();
@@ -172,7 +172,6 @@ impl Engine {
                     hazards: &state.hazards,
                     order,
                     stages,
-                    work: state.work(),
                 };
                 self.scheduler.handle(input, now, &mut self.actions);
                 return Ok(Ok(()));

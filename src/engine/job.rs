@@ -4,13 +4,11 @@ use std::sync::Arc;
 use vkmps_gpu::{Memory, Pipeline};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::program::Interface;
-use vkmps_scheduler::{Hazard, JobKey, Work};
+use vkmps_scheduler::{Hazard, JobKey};
 
 /// A pipeline and what its dispatches must bring; shared by all sessions that know it.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// Tells programs apart where a collision does no harm.
-    pub(crate) key: u64,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) interface: Interface,
     /// Descriptors over all bindings.
@@ -97,27 +95,6 @@ impl Job {
         self.failure = None;
     }
 
-    /// What the scheduler foresees its cost from.
-    pub(crate) fn work(&self) -> Work {
-        let (mut program, mut groups) = (0_u64, 0_u64);
-        for step in &self.steps {
-            let (key, size) = match step {
-                Step::Dispatch {
-                    program, groups, ..
-                } => {
-                    let groups = groups.iter().map(|groups| u64::from(*groups));
-                    (program.key, groups.fold(1, u64::saturating_mul))
-                }
-                Step::Copy { bytes, .. } => (1, bytes / BYTES_PER_GROUP),
-                Step::Fill { bytes, .. } => (2, bytes / BYTES_PER_GROUP),
-                Step::Update { .. } => (3, 1),
-            };
-            program = (program.rotate_left(5) ^ key).wrapping_mul(MIX);
-            groups = groups.saturating_add(size.max(1));
-        }
-        Work { program, groups }
-    }
-
     /// Drops what only recording needs.
     pub(crate) fn recorded(&mut self) {
         let (dispatches, failure) = (self.dispatches, self.failure);
@@ -134,11 +111,6 @@ impl Job {
         &self.steps[start..*end]
     }
 }
-
-/// Moving so many bytes counts as a workgroup.
-const BYTES_PER_GROUP: u64 = 64 * 1024;
-/// 2^64 over the golden ratio: spreads what is multiplied by it.
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// All jobs, by key; slots and their lists are reused.
 #[derive(Debug, Default)]

@@ -26,8 +26,8 @@ impl Engine {
                     launched = true;
                     self.submit_levels(queue, levels)?;
                 }
-                Action::Retired { job, device_time } => self.retire(job, Some(device_time)),
-                Action::Dropped(job) => self.retire(job, None),
+                Action::Retired(job) => self.retire(job, false),
+                Action::Dropped(job) => self.retire(job, true),
             }
         }
         self.actions = actions;
@@ -154,9 +154,15 @@ impl Engine {
                 }
                 match flight.purpose {
                     Purpose::Level => {
-                        let took = if ran { took } else { Duration::ZERO };
-                        let input = Input::LevelCompleted { queue, took };
-                        self.scheduler.handle(input, self.now, &mut self.actions);
+                        let over = self.actions.len();
+                        self.scheduler.handle(
+                            Input::LevelCompleted { queue },
+                            self.now,
+                            &mut self.actions,
+                        );
+                        if ran {
+                            self.charge(took, over);
+                        }
                     }
                     Purpose::Clear {
                         session,
@@ -173,8 +179,26 @@ impl Engine {
         Ok(any)
     }
 
-    /// A job is over, after so much of the device's time, or will never run.
-    fn retire(&mut self, key: JobKey, device_time: Option<Duration>) {
+    /// Charges a level's time to the sessions of its jobs: those that retire by the actions from `first` on. Equal parts,
+    /// until there is a model of costs.
+    fn charge(&mut self, took: Duration, first: usize) {
+        let retired = &self.actions[first..];
+        let Some(part) = took.as_nanos().checked_div(retired.len() as u128) else {
+            return;
+        };
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        for action in retired {
+            if let Action::Retired(key) = action
+                && let Some(session) = self.sessions[self.jobs.get(*key).session].as_mut()
+            {
+                let time = &mut session.counters.device_time_ns;
+                *time = time.saturating_add(part);
+            }
+        }
+    }
+
+    /// A job is over, or will never run.
+    fn retire(&mut self, key: JobKey, dropped: bool) {
         let job = self.jobs.get(key);
         let (index, number, failure) = (job.session, job.stream, job.failure);
         let (payload_bytes, dispatches) = (job.payload_bytes, job.dispatches);
@@ -185,10 +209,6 @@ impl Engine {
         session.jobs -= 1;
         session.queued_bytes -= payload_bytes;
         session.counters.queued -= 1;
-        let dropped = device_time.is_none();
-        let time_ns = device_time.unwrap_or_default().as_nanos();
-        let total_ns = &mut session.counters.device_time_ns;
-        *total_ns = total_ns.saturating_add(u64::try_from(time_ns).unwrap_or(u64::MAX));
         if !dropped && failure.is_none() {
             session.counters.dispatches += u64::from(dispatches);
         }

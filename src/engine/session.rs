@@ -11,7 +11,7 @@ use vkmps_gpu::Memory;
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_protocol::handle::{ChunkId, SessionId, Table};
 use vkmps_protocol::limits::MAX_STREAMS;
-use vkmps_scheduler::ClientKey;
+use vkmps_protocol::message::Priority;
 
 /// A range of a chunk.
 #[derive(Debug, Clone)]
@@ -38,8 +38,7 @@ pub(crate) struct Session {
     pub(crate) slot: Slot,
     pub(crate) region: SessionRegion,
     pub(crate) doorbell: OwnedFd,
-    /// Its place in the scheduler.
-    pub(crate) client: ClientKey,
+    pub(crate) priority: Priority,
     pub(crate) objects: Objects,
     pub(crate) streams: Vec<Option<Box<Stream>>>,
     /// Jobs that are queued or in flight.
@@ -66,14 +65,14 @@ impl Session {
         slot: Slot,
         region: SessionRegion,
         doorbell: OwnedFd,
-        client: ClientKey,
+        priority: Priority,
     ) -> Self {
         Self {
             id,
             slot,
             region,
             doorbell,
-            client,
+            priority,
             objects: Objects::default(),
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,

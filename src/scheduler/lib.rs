@@ -13,38 +13,24 @@
 //! * Jobs of several stages (with barriers inside) share levels among themselves, not with plain ones, which they
 //!   would hold up.
 //!
-//! Priorities order the candidates of a launch; each lower one keeps a place in it, or, if its work is too long for that,
-//! gets a level now and then, so that none starves. Within a priority users have equal shares of the device's time, and
-//! so have the clients of a user: what they are served is charged to them as [`Work`] of its kind usually costs, and
-//! corrected by what it took. Jobs of similar length share a level; one of unknown length has its first for itself.
+//! Priorities order the candidates of a launch; each lower one keeps a place in it, so that none starves. Weights, caps
+//! and slices build on this.
 #![forbid(unsafe_code)]
 
-mod cost;
-mod fair;
-mod fill;
 mod hazard;
 mod level;
-mod ranking;
-
-mod share;
 #[cfg(test)]
 mod simulation;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use cost::Work;
 pub use hazard::Hazard;
-use level::Launched;
-use share::{LANES, Shares};
+use level::Builder;
 use std::collections::VecDeque;
 use std::time::Duration;
-use stream::{Listed, Pending, Stream};
+use stream::{Listed, Stream};
 use vkmps_protocol::message::Priority;
-
-/// A client, by the slot that [`Scheduler::join`] gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientKey(pub u32);
 
 /// A stream, by the slot that [`Scheduler::open`] gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,27 +64,18 @@ pub enum Input<'a> {
         order: Order,
         /// Parts separated by barriers; at least 1.
         stages: u32,
-        /// What it runs, to foresee what it costs.
-        work: Work,
     },
     /// The oldest level of a queue has completed.
     LevelCompleted {
         /// Which queue.
         queue: usize,
-        /// From its start, or the end of the level before it, to its end; zero if it never ran.
-        took: Duration,
     },
-    /// The client's work has another priority from now on, what is queued included.
+    /// The stream's work has another priority from now on, what is queued included.
     PriorityChanged {
         /// Which.
-        client: ClientKey,
+        stream: StreamKey,
         /// Its lane.
         priority: Priority,
-    },
-    /// The client opens no stream any more; its slot is free when those that it has are gone.
-    Left {
-        /// Which.
-        client: ClientKey,
     },
     /// The stream's owner is gone: what is not in flight is dropped, and the slot is free when nothing is in flight.
     Closed {
@@ -118,12 +95,7 @@ pub enum Action {
         levels: Vec<Level>,
     },
     /// A job is over. Reported in order within a stream.
-    Retired {
-        /// Which.
-        job: JobKey,
-        /// Its part of the device's time.
-        device_time: Duration,
-    },
+    Retired(JobKey),
     /// A job of a closed stream will never run.
     Dropped(JobKey),
 }
@@ -156,14 +128,11 @@ pub struct Scheduler {
     config: Config,
     streams: Vec<Stream>,
     free: Vec<u32>,
-    shares: Shares,
+    /// Streams that are bound to no queue and have work, by priority.
+    lanes: [VecDeque<StreamKey>; LANES],
     queues: Vec<Queue>,
-    device: DeviceTime,
-    lanes: [Ageing; LANES],
     /// Moving average of a level's time on the device.
     level_time: Duration,
-    /// Levels since one was given to a job to measure it again.
-    unmeasured: u32,
     spare: Vec<Vec<JobKey>>,
     waiting: usize,
     /// Moving average of the time between two submits.
@@ -171,8 +140,6 @@ pub struct Scheduler {
     last_arrival: Duration,
     /// Since when the common lanes have work that waits for company.
     waiting_since: Option<Duration>,
-    /// Since when the device waits for somebody who is behind.
-    holding_since: Option<Duration>,
     /// Since when no launch took anything from the common lanes although they have work.
     hungry_since: Option<Duration>,
 }
@@ -182,35 +149,16 @@ struct Queue {
     /// Levels in flight, oldest first.
     levels: VecDeque<InFlight>,
     launches: usize,
-    /// Streams that are bound to this queue and have more work, by priority, with the number of their entry.
-    bound: [VecDeque<(StreamKey, u32)>; LANES],
-    /// When the level that runs now can have begun, and what the device's time was then.
+    /// Streams that are bound to this queue and have more work.
+    bound: VecDeque<StreamKey>,
+    /// When the level that runs now can have begun.
     begun: Duration,
-    begun_shared: Duration,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    jobs: Vec<Launched>,
+    jobs: Vec<(JobKey, StreamKey)>,
     last_of_launch: bool,
-}
-
-/// Time of the device: jobs that run at the same time, on whichever queue, have equal parts of it.
-#[derive(Debug, Default)]
-struct DeviceTime {
-    at: Duration,
-    /// What one job would have had.
-    time: Duration,
-    /// Jobs of the first levels of all queues.
-    jobs: u32,
-}
-
-/// How long a lane was passed over.
-#[derive(Debug, Default, Clone, Copy)]
-struct Ageing {
-    since: Option<Duration>,
-    /// When it is next to have a level although others come first.
-    due: Duration,
 }
 
 impl Scheduler {
@@ -222,37 +170,27 @@ impl Scheduler {
             config,
             streams: Vec::new(),
             free: Vec::new(),
-            shares: Shares::default(),
-            queues,
-            device: DeviceTime::default(),
             lanes: Default::default(),
+            queues,
             // Unknown work is taken for long until it has shown to be short.
             level_time: LONG_LEVEL,
-            unmeasured: 0,
             spare: Vec::new(),
             waiting: 0,
             arrival_gap: SLOW_ARRIVALS * 16,
             last_arrival: Duration::ZERO,
             waiting_since: None,
-            holding_since: None,
             hungry_since: None,
         }
     }
 
-    /// A slot for a new client of a user.
-    pub fn join(&mut self, uid: u32, priority: Priority) -> ClientKey {
-        self.shares.join(uid, priority)
-    }
-
-    /// A slot for a new stream of a client that has not left.
-    pub fn open(&mut self, client: ClientKey) -> StreamKey {
-        self.shares.opened(client);
+    /// A slot for a new stream.
+    pub fn open(&mut self, priority: Priority) -> StreamKey {
         if let Some(slot) = self.free.pop() {
-            self.streams[slot as usize] = Stream::new(client);
+            self.streams[slot as usize] = Stream::new(priority);
             return StreamKey(slot);
         }
         let slot = u32::try_from(self.streams.len()).expect("sessions times streams is below 2^32");
-        self.streams.push(Stream::new(client));
+        self.streams.push(Stream::new(priority));
         StreamKey(slot)
     }
 
@@ -275,43 +213,54 @@ impl Scheduler {
                 hazards,
                 order,
                 stages,
-                work,
             } => {
                 self.waiting += 1;
                 self.arrived(now);
-                let state = &mut self.streams[stream.0 as usize];
-                let job = Pending {
-                    job,
-                    hazards: hazards.len(),
-                    order,
-                    stages,
-                    work,
-                };
-                state.push(job, hazards);
-                self.shares.queued(state.client, now);
+                self.streams[stream.0 as usize].push(job, hazards, order, stages);
                 self.list(stream);
             }
-            Input::LevelCompleted { queue, took } => self.completed(queue, took, now, actions),
-            Input::PriorityChanged { client, priority } => {
-                self.shares.set_priority(client, priority);
+            Input::LevelCompleted { queue } => self.completed(queue, now, actions),
+            Input::PriorityChanged { stream, priority } => self.change_priority(stream, priority),
+            Input::Closed { stream } => {
+                let state = &mut self.streams[stream.0 as usize];
+                state.closed = true;
+                while let Some(job) = state.pop() {
+                    self.waiting -= 1;
+                    actions.push(Action::Dropped(job));
+                }
+                self.release(stream);
             }
-            Input::Left { client } => self.shares.leave(client),
-            Input::Closed { stream } => self.close(stream, now, actions),
         }
     }
 
-    fn close(&mut self, key: StreamKey, now: Duration, actions: &mut Vec<Action>) {
+    /// Moves a stream to another lane. What binds it to a queue goes before the lanes either way.
+    fn change_priority(&mut self, key: StreamKey, priority: Priority) {
         let stream = &mut self.streams[key.0 as usize];
-        stream.closed = true;
-        while let Some(job) = stream.pop() {
-            self.waiting -= 1;
-            self.shares.over(stream.client, now);
-            actions.push(Action::Dropped(job));
+        let before = std::mem::replace(&mut stream.priority, priority);
+        if before != priority && stream.listed == Listed::Lane {
+            self.lanes[before as usize].retain(|other| *other != key);
+            self.lanes[priority as usize].push_back(key);
         }
-        if std::mem::replace(&mut stream.listed, Listed::No) == Listed::Lane {
-            self.shares.forget(stream.client, key);
+    }
+
+    /// Fills queues that want work.
+    pub fn launch(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.waiting == 0 {
+            return;
         }
-        self.release(key);
+        for queue in 0..self.queues.len() {
+            let launches = self.queues[queue].launches;
+            match launches {
+                0 if self.gathers(now) => {}
+                0 => self.fill(queue, true, now, actions),
+                1 => {
+                    let long = self.level_time >= LONG_LEVEL && !self.idle_queue();
+                    let lanes = self.is_hungry(now) || long;
+                    self.fill(queue, lanes, now, actions);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn arrived(&mut self, now: Duration) {
@@ -320,6 +269,172 @@ impl Scheduler {
             .min(SLOW_ARRIVALS * 16);
         self.last_arrival = now;
         self.arrival_gap = (self.arrival_gap * 15 + gap) / 16;
+    }
+
+    /// Whether an idle queue waits a little for more: each launch costs the engine and the device a fixed time, so many
+    /// small ones are slower than few larger ones. Only while others keep the device busy and company is near.
+    fn gathers(&mut self, now: Duration) -> bool {
+        let ready: usize = self.lanes.iter().map(VecDeque::len).sum();
+        if ready == 0 {
+            return false;
+        }
+        let since = *self.waiting_since.get_or_insert(now);
+        let busy = self.queues.iter().any(|queue| queue.launches > 0);
+        let gathers = busy
+            && ready < self.config.spread_jobs
+            && self.arrival_gap < SLOW_ARRIVALS
+            && now.saturating_sub(since) < self.config.gather;
+        if !gathers {
+            self.waiting_since = None;
+        }
+        gathers
+    }
+
+    /// Whether work waits for company, with a queue idle: [`Self::launch`] is to be called again soon, no event tells when.
+    pub fn gathering(&self) -> bool {
+        self.waiting_since.is_some() && self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Whether the common lanes were passed over for long: streams that never run dry would keep every queue to themselves.
+    fn is_hungry(&mut self, now: Duration) -> bool {
+        if self.lanes.iter().all(VecDeque::is_empty) {
+            self.hungry_since = None;
+            return false;
+        }
+        now.saturating_sub(*self.hungry_since.get_or_insert(now)) >= HUNGER
+    }
+
+    fn idle_queue(&self) -> bool {
+        self.queues.iter().any(|queue| queue.launches == 0)
+    }
+
+    /// Builds one launch for a queue from its bound streams and, where `lanes`, from the common ones.
+    fn fill(&mut self, queue: usize, lanes: bool, now: Duration, actions: &mut Vec<Action>) {
+        let share = if lanes { self.share() } else { 0 };
+        let rounds = if self.level_time >= LONG_LEVEL {
+            1
+        } else {
+            SHORT_LEVELS
+        };
+        let hungry = lanes && self.is_hungry(now);
+        let mut levels = Vec::new();
+        for round in 0..rounds {
+            let share = if round == 0 { share } else { 0 };
+            let level = self.level(queue, share, hungry);
+            let Some((level, jobs)) = level else { break };
+            self.waiting -= jobs.len();
+            self.queues[queue].levels.push_back(InFlight {
+                jobs,
+                last_of_launch: false,
+            });
+            levels.push(level);
+        }
+        if let Some(last) = self.queues[queue]
+            .levels
+            .back_mut()
+            .filter(|_| !levels.is_empty())
+        {
+            last.last_of_launch = true;
+            let queue_state = &mut self.queues[queue];
+            if queue_state.launches == 0 {
+                queue_state.begun = now;
+            }
+            queue_state.launches += 1;
+            actions.push(Action::Launch { queue, levels });
+        }
+    }
+
+    /// Streams of the common lanes that one launch takes: all for one queue while they are few, else an equal part.
+    fn share(&self) -> usize {
+        let ready: usize = self.lanes.iter().map(VecDeque::len).sum();
+        let idle = self
+            .queues
+            .iter()
+            .filter(|queue| queue.launches == 0)
+            .count()
+            .max(1);
+        ready.div_ceil(idle).max(self.config.spread_jobs)
+    }
+
+    /// One level: heads of streams, and what follows them without a conflict. Bound streams come first, unless the
+    /// common ones are hungry.
+    fn level(
+        &mut self,
+        queue: usize,
+        share: usize,
+        hungry: bool,
+    ) -> Option<(Level, Vec<(JobKey, StreamKey)>)> {
+        let mut builder =
+            Builder::new(self.config.level_jobs, self.spare.pop().unwrap_or_default());
+        if hungry {
+            // Stale entries of streams that are common now would be taken for new ones after these are bound again.
+            let streams = &self.streams;
+            self.queues[queue]
+                .bound
+                .retain(|key| streams[key.0 as usize].listed == Listed::Bound(queue));
+        }
+        // A stream is taken from once: what it has left binds it to the queue, behind these.
+        let bound = self.queues[queue].bound.len();
+        if hungry {
+            self.take_common(queue, share, &mut builder);
+            self.take_bound(queue, bound, &mut builder);
+        } else {
+            self.take_bound(queue, bound, &mut builder);
+            self.take_common(queue, share, &mut builder);
+        }
+        builder.finish()
+    }
+
+    /// The first `bound` streams of those bound to the queue.
+    fn take_bound(&mut self, queue: usize, mut bound: usize, builder: &mut Builder) {
+        while bound > 0 && !builder.is_full() {
+            bound -= 1;
+            let Some(key) = self.queues[queue].bound.pop_front() else {
+                break;
+            };
+            if self.streams[key.0 as usize].listed == Listed::Bound(queue) {
+                self.take(key, queue, builder);
+            }
+        }
+    }
+
+    /// At most `share` streams of the common lanes.
+    fn take_common(&mut self, queue: usize, share: usize, builder: &mut Builder) {
+        let mut left = share;
+        for lane in (0..LANES).rev() {
+            let mut candidates = self.lanes[lane].len();
+            // A flood of a higher priority leaves each lower lane one stream of every launch: nobody starves.
+            let lower = self.lanes[..lane].iter();
+            let reserved = lower.filter(|lane| !lane.is_empty()).count();
+            let mut left_here = left.saturating_sub(reserved).max(1).min(left);
+            builder.keep_free(reserved);
+            while candidates > 0 && left_here > 0 && !builder.is_full() {
+                candidates -= 1;
+                let Some(key) = self.lanes[lane].pop_front() else {
+                    break;
+                };
+                if self.streams[key.0 as usize].listed == Listed::Lane {
+                    left -= 1;
+                    left_here -= 1;
+                    if self.take(key, queue, builder) > 0 {
+                        self.hungry_since = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves what fits from a stream into the level, and says how much; the stream is listed again if work is left.
+    fn take(&mut self, key: StreamKey, queue: usize, builder: &mut Builder) -> usize {
+        let stream = &mut self.streams[key.0 as usize];
+        stream.listed = Listed::No;
+        let taken = builder.take(key, stream);
+        if taken > 0 {
+            stream.queue = Some(queue);
+            stream.in_flight += taken;
+        }
+        self.list(key);
+        taken
     }
 
     /// Puts a stream with work where the next launch finds it.
@@ -331,77 +446,35 @@ impl Scheduler {
         match (stream.queue, stream.listed) {
             (Some(queue), Listed::No | Listed::Lane) => {
                 stream.listed = Listed::Bound(queue);
-                stream.entry = stream.entry.wrapping_add(1);
-                let lane = self.shares.lane(stream.client);
-                self.queues[queue].bound[lane].push_back((key, stream.entry));
+                self.queues[queue].bound.push_back(key);
             }
             (None, Listed::No | Listed::Bound(_)) => {
                 stream.listed = Listed::Lane;
-                self.shares.push(stream.client, key);
+                self.lanes[stream.priority as usize].push_back(key);
             }
             _ => {}
         }
     }
 
-    fn completed(
-        &mut self,
-        queue: usize,
-        took: Duration,
-        now: Duration,
-        actions: &mut Vec<Action>,
-    ) {
+    fn completed(&mut self, queue: usize, now: Duration, actions: &mut Vec<Action>) {
         let state = &mut self.queues[queue];
         let Some(level) = state.levels.pop_front() else {
             return;
         };
-        self.device.advance(now);
-        let jobs = u32::try_from(level.jobs.len()).unwrap_or(u32::MAX);
-        let elapsed = now.saturating_sub(state.begun);
-        let shared = self.device.time.saturating_sub(state.begun_shared) * jobs;
-        (state.begun, state.begun_shared) = (now, self.device.time);
+        let time = now.saturating_sub(state.begun);
+        state.begun = now;
         if level.last_of_launch {
             state.launches -= 1;
         }
-        self.device.ended(jobs);
-        if let Some(next) = state.levels.front() {
-            self.device.began(next.jobs.len());
-        }
-        self.level_time = (self.level_time * 7 + elapsed) / 8;
-        // Of the time that the caller measured, what was not that of jobs on other queues.
-        let cost = if shared < elapsed {
-            part(took, shared, elapsed)
-        } else {
-            took
-        };
-        self.settle(&level.jobs, took, cost);
-        let lengths: Duration = level.jobs.iter().map(|job| job.predicted.length).sum();
-        for launched in level.jobs {
-            let device_time = part(cost, launched.predicted.length, lengths);
-            let job = launched.job;
-            actions.push(Action::Retired { job, device_time });
-            let key = launched.stream;
+        self.level_time = (self.level_time * 7 + time) / 8;
+        for (job, key) in level.jobs {
+            actions.push(Action::Retired(job));
             let stream = &mut self.streams[key.0 as usize];
             stream.in_flight -= 1;
-            self.shares.over(stream.client, now);
             if stream.in_flight == 0 {
                 stream.queue = None;
                 self.list(key);
                 self.release(key);
-            }
-        }
-    }
-
-    /// Corrects what the jobs of a level were charged, and learns from what they cost.
-    fn settle(&mut self, jobs: &[Launched], took: Duration, cost: Duration) {
-        let lengths = jobs.iter().map(|job| job.predicted.length).sum();
-        let alone = Some(took).filter(|_| jobs.len() == 1);
-        for job in jobs {
-            let client = self.streams[job.stream.0 as usize].client;
-            let part = part(cost, job.predicted.length, lengths);
-            self.shares.correct(client, job.predicted.cost, part);
-            if !took.is_zero() {
-                let costs = &mut self.shares.client_mut(client).costs;
-                costs.learn(job.work, part, alone);
             }
         }
     }
@@ -412,13 +485,14 @@ impl Scheduler {
         if stream.closed && stream.in_flight == 0 && !stream.released {
             stream.released = true;
             stream.listed = Listed::No;
-            let client = stream.client;
-            // Stale entries would be taken for those of who has the slot next; they are few and rare.
-            for bound in self.queues.iter_mut().flat_map(|queue| &mut queue.bound) {
-                bound.retain(|(other, _)| *other != key);
+            // Stale entries of lanes would make a reused slot appear twice; they are few and rare.
+            for lane in &mut self.lanes {
+                lane.retain(|other| *other != key);
+            }
+            for queue in &mut self.queues {
+                queue.bound.retain(|other| *other != key);
             }
             self.free.push(key.0);
-            self.shares.closed(client);
         }
     }
 
@@ -432,29 +506,7 @@ impl Scheduler {
     }
 }
 
-impl DeviceTime {
-    fn advance(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.at);
-        self.at = self.at.max(now);
-        if let Some(part) = passed.checked_div(self.jobs) {
-            self.time += part;
-        }
-    }
-
-    fn began(&mut self, jobs: usize) {
-        self.jobs += u32::try_from(jobs).unwrap_or(u32::MAX);
-    }
-
-    fn ended(&mut self, jobs: u32) {
-        self.jobs -= jobs;
-    }
-}
-
-/// The part of a level's time that is one job's.
-fn part(time: Duration, length: Duration, lengths: Duration) -> Duration {
-    let part_ns = time.as_nanos() * length.as_nanos() / lengths.as_nanos().max(1);
-    Duration::from_nanos(u64::try_from(part_ns).unwrap_or(u64::MAX))
-}
+const LANES: usize = 4;
 
 /// From here on the gap of about 15 us between two launches no longer matters, so collecting while one runs costs more
 /// latency than it gains in width; measured on an H200 and on lavapipe.
@@ -462,3 +514,9 @@ const LONG_LEVEL: Duration = Duration::from_micros(250);
 
 /// Submits that are further apart than this are not worth waiting for.
 const SLOW_ARRIVALS: Duration = Duration::from_micros(8);
+
+/// As long as the levels of one launch may take while they are short: by then a queue of ordinary streams was idle once.
+const HUNGER: Duration = Duration::from_millis(1);
+
+/// Levels of one launch while they are short: a chain of dependent jobs then costs one submission to the driver.
+const SHORT_LEVELS: usize = 4;

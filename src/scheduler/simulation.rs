@@ -6,15 +6,13 @@
 
 mod client;
 mod device;
-mod expense;
-mod fairness;
 mod runs;
 
-use crate::{Action, Config, Hazard, Input, JobKey, Order, Scheduler, Work};
+use crate::{Action, Config, Hazard, Input, JobKey, Order, Scheduler};
 use client::{Behaviour, Client, Kernel, Pattern, Stream};
 use device::Device;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 use vkmps_protocol::message::Priority;
 
@@ -29,8 +27,6 @@ struct Simulation {
     events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     numbered: u64,
     now: Duration,
-    /// Of each queue: when its first level began.
-    begun: Vec<Duration>,
     /// From now on nobody submits.
     closing: bool,
     looks: bool,
@@ -93,7 +89,6 @@ impl Simulation {
             events: BinaryHeap::new(),
             numbered: 0,
             now: Duration::ZERO,
-            begun: vec![Duration::ZERO; queues],
             closing: false,
             looks: false,
             launched_jobs: 0,
@@ -146,10 +141,8 @@ impl Simulation {
         self.device.advance(now);
         while let Some(ended) = self.device.end() {
             if let Some(queue) = ended {
-                let took = now - self.begun[queue];
-                self.begun[queue] = now;
-                let input = Input::LevelCompleted { queue, took };
-                self.scheduler.handle(input, now, &mut actions);
+                self.scheduler
+                    .handle(Input::LevelCompleted { queue }, now, &mut actions);
                 self.act(&mut actions);
             }
         }
@@ -174,11 +167,9 @@ impl Simulation {
                 let client = &mut self.clients[index];
                 client.present = true;
                 let behaviour = &client.behaviour;
-                let key = self.scheduler.join(behaviour.uid, behaviour.priority);
-                client.key = Some(key);
                 for _ in 0..behaviour.streams {
                     client.streams.push(Stream {
-                        key: self.scheduler.open(key),
+                        key: self.scheduler.open(behaviour.priority),
                         submitted: 0,
                         launched: 0,
                         retired: 0,
@@ -200,17 +191,14 @@ impl Simulation {
                     let input = Input::Closed { stream: stream.key };
                     self.scheduler.handle(input, self.now, actions);
                 }
-                if let Some(client) = client.key.take() {
-                    let input = Input::Left { client };
-                    self.scheduler.handle(input, self.now, actions);
-                }
             }
             Event::SetPriority(index, rank) => {
                 let priority = rank.priority();
                 let client = &mut self.clients[index];
                 client.behaviour.priority = priority;
-                if let Some(client) = client.key {
-                    let input = Input::PriorityChanged { client, priority };
+                for stream in client.streams.iter().filter(|_| client.present) {
+                    let stream = stream.key;
+                    let input = Input::PriorityChanged { stream, priority };
                     self.scheduler.handle(input, self.now, actions);
                 }
             }
@@ -223,7 +211,7 @@ impl Simulation {
         if self.closing || !client.present {
             return;
         }
-        let (program, kernel) = client.next_kernel();
+        let kernel = client.next_kernel();
         let chained = client.behaviour.chained;
         let stream = &mut client.streams[number];
         stream.submitted += 1;
@@ -258,10 +246,6 @@ impl Simulation {
             hazards: &[hazard],
             order: Order::Automatic,
             stages: 1,
-            work: Work {
-                program: program as u64,
-                groups: u64::from(kernel.width),
-            },
         };
         self.scheduler.handle(input, self.now, actions);
     }
@@ -270,16 +254,13 @@ impl Simulation {
         for action in actions.drain(..) {
             match action {
                 Action::Launch { queue, levels } => {
-                    if self.device.rests(queue) {
-                        self.begun[queue] = self.now;
-                    }
                     for level in levels {
                         let kernels = self.launched(queue, &level.jobs);
                         self.device.submit(queue, kernels);
                         self.scheduler.recycle(level);
                     }
                 }
-                Action::Retired { job, .. } => self.retired(job),
+                Action::Retired(key) => self.retired(key),
                 Action::Dropped(key) => {
                     let job = self.jobs[key.0 as usize].take().expect("dropped once");
                     assert!(!job.launched, "a job in flight was dropped");

@@ -1,18 +1,17 @@
 //! A stream's queue of jobs.
 
-use crate::{ClientKey, Hazard, JobKey, Order, Work};
+use crate::{Hazard, JobKey, Order};
 use std::collections::VecDeque;
+use vkmps_protocol::message::Priority;
 
 /// Jobs of one stream that are not in flight, and where the stream stands.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) client: ClientKey,
+    pub(crate) priority: Priority,
     /// Queue that has its work in flight.
     pub(crate) queue: Option<usize>,
     pub(crate) in_flight: usize,
     pub(crate) listed: Listed,
-    /// Tells its entries in lists of queues apart: only the one with this number counts.
-    pub(crate) entry: u32,
     pub(crate) closed: bool,
     pub(crate) released: bool,
     pending: VecDeque<Pending>,
@@ -34,17 +33,15 @@ pub(crate) struct Pending {
     pub(crate) hazards: usize,
     pub(crate) order: Order,
     pub(crate) stages: u32,
-    pub(crate) work: Work,
 }
 
 impl Stream {
-    pub(crate) fn new(client: ClientKey) -> Self {
+    pub(crate) fn new(priority: Priority) -> Self {
         Self {
-            client,
+            priority,
             queue: None,
             in_flight: 0,
             listed: Listed::No,
-            entry: 0,
             closed: false,
             released: false,
             pending: VecDeque::new(),
@@ -52,8 +49,13 @@ impl Stream {
         }
     }
 
-    pub(crate) fn push(&mut self, job: Pending, hazards: &[Hazard]) {
-        self.pending.push_back(job);
+    pub(crate) fn push(&mut self, job: JobKey, hazards: &[Hazard], order: Order, stages: u32) {
+        self.pending.push_back(Pending {
+            job,
+            hazards: hazards.len(),
+            order,
+            stages,
+        });
         self.hazards.extend(hazards);
     }
 

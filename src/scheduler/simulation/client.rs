@@ -1,6 +1,6 @@
 //! What simulated clients do.
 
-use crate::{ClientKey, StreamKey};
+use crate::StreamKey;
 use std::time::Duration;
 use vkmps_protocol::message::Priority;
 
@@ -16,7 +16,6 @@ pub(super) struct Kernel {
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub(super) struct Behaviour {
-    pub(super) uid: u32,
     pub(super) priority: Priority,
     pub(super) streams: usize,
     /// Jobs of every stream that are not over, at most.
@@ -44,7 +43,6 @@ impl Behaviour {
     /// A client that submits and waits, from the start on.
     pub(super) fn waiting(time: Duration) -> Self {
         Self {
-            uid: 0,
             priority: Priority::Medium,
             streams: 1,
             depth: 1,
@@ -65,10 +63,6 @@ impl Behaviour {
         }
     }
 
-    pub(super) fn of_user(self, uid: u32) -> Self {
-        Self { uid, ..self }
-    }
-
     pub(super) fn with(self, priority: Priority) -> Self {
         Self { priority, ..self }
     }
@@ -77,7 +71,6 @@ impl Behaviour {
 /// A client and what came of it.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) key: Option<ClientKey>,
     pub(super) behaviour: Behaviour,
     pub(super) streams: Vec<Stream>,
     pub(super) present: bool,
@@ -103,7 +96,6 @@ pub(super) struct Stream {
 impl Client {
     pub(super) fn new(behaviour: Behaviour) -> Self {
         Self {
-            key: None,
             behaviour,
             streams: Vec::new(),
             present: false,
@@ -113,11 +105,10 @@ impl Client {
         }
     }
 
-    /// The kernel of its next submit, and which one of its list.
-    pub(super) fn next_kernel(&mut self) -> (usize, Kernel) {
+    /// The kernel of its next submit.
+    pub(super) fn next_kernel(&mut self) -> Kernel {
         let kernels = &self.behaviour.kernels;
-        let turn = self.turns % kernels.len();
         self.turns += 1;
-        (turn, kernels[turn])
+        kernels[(self.turns - 1) % kernels.len()]
     }
 }

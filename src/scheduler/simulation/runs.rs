@@ -3,11 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
-pub(super) const fn us(microseconds: u64) -> Duration {
+const fn us(microseconds: u64) -> Duration {
     Duration::from_micros(microseconds)
 }
 
-pub(super) const fn ms(milliseconds: u64) -> Duration {
+const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
@@ -27,14 +27,12 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
         any::<bool>(),
         any::<bool>(),
         0..4_u8,
-        0..3_u32,
     );
     let times = (0..200_u64, 0..50_u64, prop::option::of(1..100_u64));
     (shape, times, kernels()).prop_map(|(shape, times, kernels)| {
-        let (streams, depth, bursts, chained, rank, uid) = shape;
+        let (streams, depth, bursts, chained, rank) = shape;
         let (think, joins, leaves) = times;
         Behaviour {
-            uid,
             priority: Rank(rank).priority(),
             streams,
             depth,
@@ -85,7 +83,7 @@ fn one_client_has_the_device_for_itself() {
 fn ten_thousand_clients_are_all_served() {
     let clients = (0..10_000).map(|_| Behaviour::waiting(us(20)));
     let mut simulation = Simulation::new(8, 256, clients);
-    simulation.run_until(ms(100));
+    simulation.run_until(ms(20));
     let served = simulation
         .clients
         .iter()
