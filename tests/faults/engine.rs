@@ -123,7 +123,7 @@ fn an_engine_that_hangs_is_replaced_and_its_clients_hear_of_it() {
     let engine = daemon.engine();
     engine.signal(Signal::SIGSTOP);
     daemon.log().line(&["the engine does not answer"]);
-    daemon.log().line(&["engine died", "signal 9"]);
+    daemon.log().line(&["engine died", "it did not answer"]);
     let error = client.alloc(64, Memory::Shared).unwrap_err();
     assert_eq!(error.code(), ErrorCode::EngineLost);
     eventually("a new engine serves", || {
