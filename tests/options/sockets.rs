@@ -127,7 +127,8 @@ pub(crate) fn inheriting(folder: &Path, listener: OwnedFd) -> Command {
     shell
         .args([
             "-c",
-            r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#,
+            // Who runs the tests in the background of a shell has it ignored.
+            r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec env --default-signal=QUIT "$@""#,
             "sh",
         ])
         .stdin(Stdio::from(listener));
