@@ -12,21 +12,31 @@
 //!    unreached functions, unused variables);
 //! 7. `reflect`: bindings, push constants and workgroup, against the limits of the device;
 //! 8. `renumber`: the client's (set, binding) pairs become bindings 0, 1, 2... of set 0;
-//! 9. `validate` again, since a wrong rewrite must not reach the driver.
+//! 9. `instrument`: what a module claims of itself is dropped (`promises`), what it reads is initialised
+//!    (`initialise`), what it indexes is clamped (`clamp`), its grid can be cut (`grid`), its loops end (`guard`);
+//! 10. `validate` again, since a wrong rewrite must not reach the driver.
 //!
 //! Nothing here trusts a module's own claims where the code can be asked: an unread buffer is one that no
 //! instruction reads, not one that is decorated so.
 
 mod access;
 mod calls;
+mod clamp;
+mod code;
 mod constants;
+mod daemon_set;
 mod debug;
 mod decorations;
 mod descriptors;
+mod edit;
 mod gate;
+mod grid;
+mod initialise;
+mod instrument;
 mod layout;
 mod limits;
 mod parse;
+mod promises;
 mod reflect;
 mod refusal;
 mod renumber;
@@ -37,6 +47,8 @@ mod target;
 mod validate;
 
 #[cfg(test)]
+mod hardening;
+#[cfg(test)]
 mod mutations;
 #[cfg(test)]
 mod refusals;
@@ -45,6 +57,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use daemon_set::{CONSTANTS_BINDING, DAEMON_SET, WORDS_BINDING, uses_daemon_set};
 pub use limits::{
     MAX_BINDINGS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES, MAX_MODULE_BYTES, MAX_NESTING,
     MAX_SPEC_CONSTANTS,
@@ -55,6 +68,7 @@ pub use specialise::{SpecConstant, SpecEntry};
 pub use target::{Features, Target};
 
 use rspirv::binary::Assemble;
+use rspirv::dr::Module;
 
 /// A module that passed the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +94,29 @@ pub fn prepare(
     constants: &[SpecConstant],
     target: &Target,
 ) -> Result<Prepared, Refusal> {
+    let Admitted {
+        mut module,
+        interface,
+    } = admit(module, entry, constants, target)?;
+    instrument::instrument(&mut module, interface.workgroup_size, target)?;
+    let words = module.assemble();
+    validate::validate(&words, target).map_err(Refusal::after_rewrite)?;
+    Ok(Prepared { words, interface })
+}
+
+/// A module that passed the gate, before anything is added to it.
+pub(crate) struct Admitted {
+    pub(crate) module: Module,
+    pub(crate) interface: Interface,
+}
+
+/// The gate: steps 1 to 8.
+pub(crate) fn admit(
+    module: &[u8],
+    entry: &str,
+    constants: &[SpecConstant],
+    target: &Target,
+) -> Result<Admitted, Refusal> {
     let words = debug::strip(&scan::words(module)?);
     validate::validate(&words, target)?;
     let mut parsed = parse::parse(&words)?;
@@ -89,10 +126,8 @@ pub fn prepare(
     gate::check_contents(&parsed.module)?;
     let interface = reflect::interface(&parsed.module, &calls, spec_constants, target)?;
     renumber::into_set_zero(&mut parsed.module, &interface.descriptors);
-    let words = parsed.module.assemble();
-    validate::validate(&words, target).map_err(Refusal::after_rewrite)?;
-    Ok(Prepared {
-        words,
+    Ok(Admitted {
+        module: parsed.module,
         interface: interface.public,
     })
 }

@@ -1,0 +1,149 @@
+//! From a module that passed the gate to one that may share a device: hardened, sliceable, bounded.
+//!
+//! Passes that need code before or after the client's do not touch its entry point: a new one calls it, so that it may
+//! return wherever it likes.
+
+use crate::clamp::{self, Buffers};
+use crate::code::{Code, store};
+use crate::daemon_set::{DaemonSet, local_index, pointee};
+use crate::edit::{Editor, id};
+use crate::grid;
+use crate::initialise::{self, Workgroup};
+use crate::layout::{Type, Types};
+use crate::promises;
+use crate::refusal::Refusal;
+use crate::target::Target;
+use rspirv::dr::{Function, Instruction, Module, Operand};
+use rspirv::spirv::{FunctionControl, Op, StorageClass, Word};
+
+/// Rewrites the module; `calls` are its functions, callees first.
+pub(crate) fn instrument(
+    module: &mut Module,
+    workgroup_size: [u32; 3],
+    target: &Target,
+) -> Result<(), Refusal> {
+    let workgroup = if target.zero_initialize_workgroup_memory {
+        Workgroup::Initialised
+    } else {
+        Workgroup::Cleared
+    };
+    let buffers = if target.robust_buffer_access2 {
+        Buffers::Robust
+    } else {
+        Buffers::Clamped
+    };
+    promises::drop_all(module);
+    initialise::everything(module, workgroup)?;
+    clamp::indices(module, buffers)?;
+
+    let types = Types::of(module);
+    let mut editor = Editor::new(module);
+    let mut set = DaemonSet::default();
+    let grids = grid::make_private(&mut editor)?;
+    let mut code = Code::new(&mut editor);
+    if workgroup == Workgroup::Cleared {
+        clear(&mut editor, &types, &mut code, workgroup_size);
+    }
+    if !grids.is_empty() {
+        let uint = editor.uint();
+        let uint3 = editor.vector(uint, 3);
+        let groups = set.load_groups(&mut editor, &mut code.open);
+        for (variable, type_) in grids {
+            let value = if type_ == uint3 {
+                groups
+            } else {
+                editor.apply(&mut code.open, Op::Bitcast, type_, &[groups])
+            };
+            store(&mut code.open, variable, value);
+        }
+    }
+    if !code.is_empty() {
+        wrap(&mut editor, code, |_, _| {});
+    }
+    Ok(())
+}
+
+/// Zeroes workgroup memory: the invocations share the elements of each array, the first one does the rest.
+fn clear(editor: &mut Editor<'_>, types: &Types, code: &mut Code, workgroup_size: [u32; 3]) {
+    let variables: Vec<Word> = editor
+        .module
+        .types_global_values
+        .iter()
+        .filter(|value| {
+            value.operands.first() == Some(&Operand::StorageClass(StorageClass::Workgroup))
+                && value.class.opcode == Op::Variable
+        })
+        .filter_map(|variable| variable.result_id)
+        .collect();
+    if variables.is_empty() {
+        return;
+    }
+    let bool = editor.bool();
+    let own = local_index(editor, &mut code.open);
+    let step = editor.number(workgroup_size.iter().product());
+    for variable in variables {
+        let Some(type_) = pointee(editor, variable) else {
+            continue;
+        };
+        let array = match types.get(type_) {
+            Some(Type::Array { element, length }) => types
+                .constants
+                .unsigned(*length)
+                .map(|length| (*element, length)),
+            _ => None,
+        };
+        if let Some((element, length)) = array {
+            let end = editor.number(u32::try_from(length).unwrap_or(u32::MAX));
+            let pointer = editor.pointer(StorageClass::Workgroup, element);
+            let zero = editor.null(element);
+            code.each(editor, (own, end, step), |editor, code, at| {
+                let place = editor.apply(&mut code.open, Op::AccessChain, pointer, &[variable, at]);
+                store(&mut code.open, place, zero);
+            });
+        } else {
+            let (zero, first) = (editor.null(type_), editor.number(0));
+            let is_first = editor.apply(&mut code.open, Op::IEqual, bool, &[own, first]);
+            code.when(editor, is_first, |_, code| {
+                store(&mut code.open, variable, zero);
+            });
+        }
+    }
+    code.barrier(editor);
+}
+
+/// Makes a new entry point of `before`, a call of the old one, and `after`.
+fn wrap(editor: &mut Editor<'_>, before: Code, after: impl FnOnce(&mut Editor<'_>, &mut Code)) {
+    let (void, procedure, wrapper) = (editor.void(), editor.procedure(), editor.id());
+    let mut old = None;
+    for declaration in editor
+        .module
+        .entry_points
+        .iter_mut()
+        .chain(&mut editor.module.execution_modes)
+    {
+        let mut functions = declaration.operands.iter_mut();
+        // An entry point's first operand is the execution model.
+        if let Some(Operand::IdRef(function)) =
+            functions.find(|operand| matches!(operand, Operand::IdRef(_)))
+        {
+            old = Some(std::mem::replace(function, wrapper));
+        }
+    }
+    let Some(old) = old else { return };
+    let mut code = before;
+    editor.apply(&mut code.open, Op::FunctionCall, void, &[old]);
+    after(editor, &mut code);
+    let control = Operand::FunctionControl(FunctionControl::NONE);
+    let function = Function {
+        def: Some(Instruction::new(
+            Op::Function,
+            Some(void),
+            Some(wrapper),
+            vec![control, id(procedure)],
+        )),
+        end: Some(Instruction::new(Op::FunctionEnd, None, None, vec![])),
+        parameters: vec![],
+        blocks: code.finish(),
+    };
+    editor.module.functions.push(function);
+}
