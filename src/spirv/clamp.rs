@@ -8,9 +8,10 @@
 
 use crate::descriptors::is_descriptor_array;
 use crate::edit::{Editor, id, literal};
+use crate::facts::operand;
 use crate::layout::{Type, Types};
 use crate::refusal::Refusal;
-use rspirv::dr::{Function, Instruction, Module, Operand};
+use rspirv::dr::{Function, Instruction, Module};
 use rspirv::spirv::{GlslStd450Op, Op, StorageClass, Word};
 use std::collections::HashMap;
 
@@ -26,7 +27,6 @@ pub(crate) enum Buffers {
 /// Clamps all indices of the module.
 pub(crate) fn indices(module: &mut Module, buffers: Buffers) -> Result<(), Refusal> {
     let types = Types::of(module);
-    let integers = integers(module);
     let globals: HashMap<Word, Word> = module
         .types_global_values
         .iter()
@@ -35,7 +35,6 @@ pub(crate) fn indices(module: &mut Module, buffers: Buffers) -> Result<(), Refus
     let functions = std::mem::take(&mut module.functions);
     let mut pass = Clamp {
         types: &types,
-        integers,
         buffers,
         values: globals,
         runtime_arrays: HashMap::new(),
@@ -50,8 +49,6 @@ pub(crate) fn indices(module: &mut Module, buffers: Buffers) -> Result<(), Refus
 
 struct Clamp<'m> {
     types: &'m Types,
-    /// Width in bits of integer types.
-    integers: HashMap<Word, u32>,
     buffers: Buffers,
     /// Type by value, of the module and of the function at hand.
     values: HashMap<Word, Word>,
@@ -266,26 +263,9 @@ impl Clamp<'_> {
 
     fn index_type(&self, index: Word) -> (Word, u32) {
         let type_ = self.values.get(&index).copied().unwrap_or_default();
-        let width_bits = self.integers.get(&type_).copied().unwrap_or(32);
+        let width_bits = self.types.integer_bits(type_).unwrap_or(32);
         (type_, width_bits.max(1))
     }
-}
-
-fn integers(module: &Module) -> HashMap<Word, u32> {
-    let types = module.types_global_values.iter();
-    types
-        .filter_map(|type_| match type_.operands.first() {
-            Some(Operand::LiteralBit32(width_bits)) if type_.class.opcode == Op::TypeInt => {
-                Some((type_.result_id?, *width_bits))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-fn operand(instruction: &Instruction, at: usize) -> Word {
-    let operand = instruction.operands.get(at);
-    operand.and_then(Operand::id_ref_any).unwrap_or_default()
 }
 
 fn unknown(instruction: &Instruction) -> Refusal {

@@ -8,9 +8,11 @@ use crate::code::{Code, store};
 use crate::daemon_set::{DaemonSet, local_index, pointee};
 use crate::edit::{Editor, id};
 use crate::grid;
+use crate::guard::{self, Budgets};
 use crate::initialise::{self, Workgroup};
-use crate::layout::{Type, Types};
+use crate::layout::{Type, Types, round_up};
 use crate::promises;
+use crate::reflect::workgroup_bytes;
 use crate::refusal::Refusal;
 use crate::target::Target;
 use rspirv::dr::{Function, Instruction, Module, Operand};
@@ -19,6 +21,7 @@ use rspirv::spirv::{FunctionControl, Op, StorageClass, Word};
 /// Rewrites the module; `calls` are its functions, callees first.
 pub(crate) fn instrument(
     module: &mut Module,
+    calls: &[Word],
     workgroup_size: [u32; 3],
     target: &Target,
 ) -> Result<(), Refusal> {
@@ -39,6 +42,7 @@ pub(crate) fn instrument(
     let types = Types::of(module);
     let mut editor = Editor::new(module);
     let mut set = DaemonSet::default();
+    let budgets = guard::loops(&mut editor, &types, calls)?;
     let grids = grid::make_private(&mut editor)?;
     let mut code = Code::new(&mut editor);
     if workgroup == Workgroup::Cleared {
@@ -57,10 +61,62 @@ pub(crate) fn instrument(
             store(&mut code.open, variable, value);
         }
     }
+    if budgets.own.is_some() || budgets.uniform.is_some() {
+        let used = workgroup_bytes(editor.module, &types)?;
+        let room = round_up(used, SHARED_BYTES) + SHARED_BYTES;
+        // A kernel that leaves no word takes its chance: its invocations may see a budget that others just used up.
+        let shares = budgets.uniform.is_some() && room <= target.max_workgroup_memory_bytes.into();
+        grant(&mut editor, &mut set, &mut code, (budgets, shares));
+    }
     if !code.is_empty() {
-        wrap(&mut editor, code, |_, _| {});
+        wrap(&mut editor, code, |editor, code| {
+            report(editor, &mut set, code, budgets);
+        });
     }
     Ok(())
+}
+
+/// Takes the job's budget from its word.
+///
+/// Another workgroup may just have used it up and said so. A workgroup with barriers in its loops must not see that in
+/// some of its invocations only, so the first one looks for all.
+fn grant(
+    editor: &mut Editor<'_>,
+    set: &mut DaemonSet,
+    code: &mut Code,
+    (budgets, shares): (Budgets, bool),
+) {
+    let (uint, bool) = (editor.uint(), editor.bool());
+    let word = if shares {
+        let shared = editor.variable(StorageClass::Workgroup, uint, None);
+        let own = local_index(editor, &mut code.open);
+        let first = editor.number(0);
+        let is_first = editor.apply(&mut code.open, Op::IEqual, bool, &[own, first]);
+        code.when(editor, is_first, |editor, code| {
+            let word = set.load_word(editor, &mut code.open);
+            store(&mut code.open, shared, word);
+        });
+        code.barrier(editor);
+        editor.apply(&mut code.open, Op::Load, uint, &[shared])
+    } else {
+        set.load_word(editor, &mut code.open)
+    };
+    for budget in [budgets.own, budgets.uniform].into_iter().flatten() {
+        store(&mut code.open, budget, word);
+    }
+}
+
+/// Sets the job's word to 0 if a budget is used up: the engine reads it, and later invocations begin with nothing.
+fn report(editor: &mut Editor<'_>, set: &mut DaemonSet, code: &mut Code, budgets: Budgets) {
+    let (uint, bool) = (editor.uint(), editor.bool());
+    let zero = editor.number(0);
+    for budget in [budgets.own, budgets.uniform].into_iter().flatten() {
+        let left = editor.apply(&mut code.open, Op::Load, uint, &[budget]);
+        let used_up = editor.apply(&mut code.open, Op::SLessThan, bool, &[left, zero]);
+        code.when(editor, used_up, |editor, code| {
+            set.store_word(editor, &mut code.open, zero);
+        });
+    }
 }
 
 /// Zeroes workgroup memory: the invocations share the elements of each array, the first one does the rest.
@@ -147,3 +203,6 @@ fn wrap(editor: &mut Editor<'_>, before: Code, after: impl FnOnce(&mut Editor<'_
     };
     editor.module.functions.push(function);
 }
+
+/// A word that the invocations of a workgroup share.
+const SHARED_BYTES: u64 = 4;

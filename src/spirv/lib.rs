@@ -24,13 +24,17 @@ mod calls;
 mod clamp;
 mod code;
 mod constants;
+mod counted;
 mod daemon_set;
 mod debug;
 mod decorations;
 mod descriptors;
 mod edit;
+mod facts;
+mod flow;
 mod gate;
 mod grid;
+mod guard;
 mod initialise;
 mod instrument;
 mod layout;
@@ -43,7 +47,9 @@ mod renumber;
 mod scan;
 mod select;
 mod specialise;
+mod splice;
 mod target;
+mod trips;
 mod validate;
 
 #[cfg(test)]
@@ -59,8 +65,8 @@ mod tests;
 
 pub use daemon_set::{CONSTANTS_BINDING, DAEMON_SET, WORDS_BINDING, uses_daemon_set};
 pub use limits::{
-    MAX_BINDINGS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES, MAX_MODULE_BYTES, MAX_NESTING,
-    MAX_SPEC_CONSTANTS,
+    MAX_BINDINGS, MAX_EXPANDED_INSTRUCTIONS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES,
+    MAX_MODULE_BYTES, MAX_NESTING, MAX_SPEC_CONSTANTS,
 };
 pub use reflect::{Access, Binding, BindingKind, Interface};
 pub use refusal::Refusal;
@@ -69,6 +75,7 @@ pub use target::{Features, Target};
 
 use rspirv::binary::Assemble;
 use rspirv::dr::Module;
+use rspirv::spirv::Word;
 
 /// A module that passed the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,9 +103,10 @@ pub fn prepare(
 ) -> Result<Prepared, Refusal> {
     let Admitted {
         mut module,
+        calls,
         interface,
     } = admit(module, entry, constants, target)?;
-    instrument::instrument(&mut module, interface.workgroup_size, target)?;
+    instrument::instrument(&mut module, &calls, interface.workgroup_size, target)?;
     let words = module.assemble();
     validate::validate(&words, target).map_err(Refusal::after_rewrite)?;
     Ok(Prepared { words, interface })
@@ -107,6 +115,8 @@ pub fn prepare(
 /// A module that passed the gate, before anything is added to it.
 pub(crate) struct Admitted {
     pub(crate) module: Module,
+    /// Its functions, callees first.
+    pub(crate) calls: Vec<Word>,
     pub(crate) interface: Interface,
 }
 
@@ -128,6 +138,7 @@ pub(crate) fn admit(
     renumber::into_set_zero(&mut parsed.module, &interface.descriptors);
     Ok(Admitted {
         module: parsed.module,
+        calls,
         interface: interface.public,
     })
 }
