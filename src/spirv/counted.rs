@@ -86,6 +86,13 @@ fn recognise_within(
         Op::LogicalOr if !wanted => [part(0), part(1)]
             .iter()
             .find_map(|part| recognise_within(facts, inside, block, *part, false, depth)),
+        // The form that "and" and "or" have in languages that skip the second part.
+        Op::Phi => {
+            let (before, part) = skipped(facts, condition, wanted)?;
+            let stays = facts.flow.innermost[before] == Some(inside);
+            let part = stays.then_some(part)?;
+            recognise_within(facts, inside, before, part, wanted, depth)
+        }
         opcode => {
             let test = Test::of(opcode, wanted)?;
             [(0, 1, test), (1, 0, test.swapped())]
@@ -95,6 +102,42 @@ fn recognise_within(
                 })
         }
     }
+}
+
+/// The first part of such a condition, and the block that branches on it: if the whole is as `wanted`, so is the part,
+/// because the block of the second part is reached no other way.
+fn skipped(facts: &Facts<'_>, condition: Word, wanted: bool) -> Option<(usize, Word)> {
+    let flow = facts.flow;
+    let (block, phi) = facts.made_by(condition, Op::Phi)?;
+    let [_, _, _, _] = phi.operands.as_slice() else {
+        return None;
+    };
+    let parent = |at: usize| {
+        let label = operand(phi, at + 1);
+        let parents = flow.predecessors[block].iter().copied();
+        parents
+            .into_iter()
+            .find(|parent| flow.labels[*parent] == label)
+    };
+    [(0, 2), (2, 0)].into_iter().find_map(|(first, second)| {
+        let (before, other) = (parent(first)?, parent(second)?);
+        let branch = facts.function.blocks[before].instructions.last()?;
+        let part = operand(branch, 0);
+        let [one, two] = flow.successors[before].as_slice() else {
+            return None;
+        };
+        let onward = if wanted { *one } else { *two };
+        let only_way = flow.predecessors[onward] == [before]
+            && onward != block
+            && flow.dominates(onward, other);
+        let value = operand(phi, first);
+        let skips = value == part || facts.constant(value) == Some(u32::from(!wanted));
+        let fits = branch.class.opcode == Op::BranchConditional
+            && skips
+            && only_way
+            && flow.dominates(before, block);
+        fits.then_some((before, part))
+    })
 }
 
 fn counted(

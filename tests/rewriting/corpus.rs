@@ -34,6 +34,8 @@ pub(crate) fn kernels() -> Vec<Kernel> {
         kernel!("torture", [4, 1, 1], 128, [0], numbers(1024)),
         kernel!("grid", [3, 4, 5], 3 * 4 * 5 * 12, [7, 1]),
         kernel!("atomics", [5, 1, 1], 32, [50]),
+        kernel!("search", [2, 1, 1], 64, [1000, 50]),
+        kernel!("squares", [2, 1, 1], 64, [10, 1000, 0, 90_000]),
     ]
 }
 
@@ -43,6 +45,13 @@ pub(crate) const ENDLESS: [&[u8]; 4] = [
     include_bytes!("kernels/endless_barrier.plain.spv"),
     include_bytes!("kernels/endless_barrier.optimised.spv"),
 ];
+
+/// One of them, by its name.
+pub(crate) fn kernel(name: &str) -> Kernel {
+    let mut all = kernels().into_iter();
+    all.find(|kernel| kernel.name == name)
+        .expect("a kernel of this name")
+}
 
 /// Words in no order.
 pub(crate) fn numbers(count: u32) -> Vec<u32> {

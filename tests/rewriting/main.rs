@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod corpus;
+mod loops;
 mod rig;
 mod slices;
