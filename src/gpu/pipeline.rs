@@ -94,6 +94,11 @@ impl Pipeline {
         Ok(Arc::new(new))
     }
 
+    /// Whether its module uses descriptor set 1: it may have loops with a budget.
+    pub fn uses_desk(&self) -> bool {
+        self.desk
+    }
+
     /// The number of descriptors in all slots.
     pub(crate) fn descriptors(&self) -> u32 {
         self.storage_count + self.uniform_count
