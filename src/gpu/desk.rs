@@ -112,7 +112,7 @@ impl Desk {
             .get(page)
             .ok_or(Error::InvalidUse("the desk is full"))?;
         let [x, y, z] = block.groups;
-        let mut bytes = [0; BLOCK_BYTES as usize];
+        let mut bytes = [0; 16];
         for (to, word) in bytes.chunks_exact_mut(4).zip([x, y, z, block.word.0]) {
             to.copy_from_slice(&word.to_le_bytes());
         }
@@ -246,6 +246,7 @@ const BINDINGS: [vk::DescriptorType; 2] = [
     vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC,
     vk::DescriptorType::STORAGE_BUFFER,
 ];
+/// Four words.
 const BLOCK_BYTES: u64 = 16;
 /// 256 blocks on most devices, and words for more jobs than a batch takes.
 const PAGE_BYTES: u64 = 16 << 10;
