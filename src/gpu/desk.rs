@@ -2,8 +2,9 @@
 //!
 //! A module that the `spirv` crate rewrote may use it; its layout is that crate's `daemon_set.rs`. Binding 0 is a uniform
 //! buffer at a dynamic offset, one block per dispatch: the workgroups of the whole grid, and the place of a word.
-//! Binding 1 is a storage buffer of words, each a budget of loop iterations, which a shader that used it up sets to 0.
-//! Both are host-visible: a batch writes them while it is recorded, and the host reads the words afterwards.
+//! Binding 1 is a storage buffer of words, each a budget of loop iterations, which a shader that used it up sets to 0;
+//! it says so in the same place of binding 2 as well. A batch writes all of them while it is recorded. What shaders read
+//! lies with the device, what the host reads with the host: either would wait a microsecond for the other's.
 
 use crate::batch::Batch;
 use crate::device::Device;
@@ -53,7 +54,7 @@ pub(crate) struct Desk {
     written: u64,
     /// What the last block says.
     last: Option<Block>,
-    words: Option<Arc<Memory>>,
+    words: Option<Words>,
     taken: u32,
 }
 
@@ -62,6 +63,13 @@ pub(crate) struct Desk {
 pub(crate) struct Block {
     pub(crate) groups: [u32; 3],
     pub(crate) word: Word,
+}
+
+/// Budgets, and what became of them.
+#[derive(Debug, Clone)]
+struct Words {
+    budgets: Arc<Memory>,
+    reports: Arc<Memory>,
 }
 
 /// Room for some blocks, with the set that binds it.
@@ -123,11 +131,11 @@ impl Desk {
     }
 
     fn budget(&mut self, device: &Arc<Device>, iterations: u32) -> Result<Word, Error> {
-        let words = Arc::clone(self.words(device)?);
+        let words = self.words(device)?.clone();
         if u64::from(self.taken) >= PAGE_BYTES / 4 {
             return Err(Error::InvalidUse("the batch has no word left"));
         }
-        words.write(u64::from(self.taken) * 4, &iterations.to_le_bytes())?;
+        words.set(u64::from(self.taken), iterations)?;
         self.taken += 1;
         Ok(Word(self.taken - 1))
     }
@@ -136,26 +144,29 @@ impl Desk {
         let words = self.words.as_ref().filter(|_| word.0 < self.taken);
         let words = words.ok_or(Error::InvalidUse("the batch did not give this word"))?;
         let mut bytes = [0; 4];
-        words.read(u64::from(word.0) * 4, &mut bytes)?;
-        Ok(u32::from_le_bytes(bytes) == 0)
+        words.reports.read(u64::from(word.0) * 4, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes) != 0)
     }
 
     /// The memory of the words, of which the common one is written.
-    fn words(&mut self, device: &Arc<Device>) -> Result<&Arc<Memory>, Error> {
+    fn words(&mut self, device: &Arc<Device>) -> Result<&Words, Error> {
         let words = match self.words.take() {
             Some(words) => words,
-            None => Memory::allocate(device, PAGE_BYTES, Kind::HostVisible)?,
+            None => Words {
+                budgets: Memory::allocate(device, PAGE_BYTES, Kind::Near)?,
+                reports: Memory::allocate(device, PAGE_BYTES, Kind::HostVisible)?,
+            },
         };
         if self.taken == 0 {
-            words.write(0, &MAX_BUDGET.to_le_bytes())?;
+            words.set(0, MAX_BUDGET)?;
             self.taken = 1;
         }
         Ok(self.words.insert(words))
     }
 
     fn page(&mut self, device: &Arc<Device>) -> Result<Page, Error> {
-        let words = Arc::clone(self.words(device)?);
-        let memory = Memory::allocate(device, PAGE_BYTES, Kind::HostVisible)?;
+        let words = self.words(device)?.clone();
+        let memory = Memory::allocate(device, PAGE_BYTES, Kind::Near)?;
         let raw = &device.raw;
         let sizes = BINDINGS.map(|kind| {
             vk::DescriptorPoolSize::default()
@@ -186,11 +197,13 @@ impl Desk {
             offset: 0,
             range: BLOCK_BYTES,
         }];
-        let budgets = [vk::DescriptorBufferInfo {
-            buffer: words.buffer,
-            offset: 0,
-            range: PAGE_BYTES,
-        }];
+        let [budgets, reports] = [&words.budgets, &words.reports].map(|memory| {
+            [vk::DescriptorBufferInfo {
+                buffer: memory.buffer,
+                offset: 0,
+                range: PAGE_BYTES,
+            }]
+        });
         let writes = [
             vk::WriteDescriptorSet::default()
                 .dst_set(set)
@@ -202,8 +215,13 @@ impl Desk {
                 .dst_binding(1)
                 .descriptor_type(BINDINGS[1])
                 .buffer_info(&budgets),
+            vk::WriteDescriptorSet::default()
+                .dst_set(set)
+                .dst_binding(2)
+                .descriptor_type(BINDINGS[2])
+                .buffer_info(&reports),
         ];
-        // SAFETY: the set is new, so unused; both buffers are of this device and as long as the ranges.
+        // SAFETY: the set is new, so unused; all buffers are of this device and as long as the ranges.
         unsafe { raw.update_descriptor_sets(&writes, &[]) };
         Ok(Page { memory, pool, set })
     }
@@ -220,15 +238,22 @@ impl Desk {
     }
 }
 
+impl Words {
+    fn set(&self, place: u64, budget: u32) -> Result<(), Error> {
+        self.budgets.write(place * 4, &budget.to_le_bytes())?;
+        self.reports.write(place * 4, &[0; 4])
+    }
+}
+
 /// The layout of set 1, the same for all pipelines of a device.
 pub(crate) fn create_layout(raw: &ash::Device) -> Result<vk::DescriptorSetLayout, Error> {
-    let [constants, words] = BINDINGS.map(|kind| {
+    let [constants, budgets, reports] = BINDINGS.map(|kind| {
         vk::DescriptorSetLayoutBinding::default()
             .descriptor_type(kind)
             .descriptor_count(1)
             .stage_flags(vk::ShaderStageFlags::COMPUTE)
     });
-    let bindings = [constants.binding(0), words.binding(1)];
+    let bindings = [constants.binding(0), budgets.binding(1), reports.binding(2)];
     let create = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
     // SAFETY: the device is alive and the bindings live through the call.
     unsafe { raw.create_descriptor_set_layout(&create, None) }
@@ -242,8 +267,9 @@ fn stride(device: &Device) -> u64 {
 
 /// The greatest budget of loop iterations: shaders count in signed numbers.
 pub const MAX_BUDGET: u32 = i32::MAX.unsigned_abs();
-const BINDINGS: [vk::DescriptorType; 2] = [
+const BINDINGS: [vk::DescriptorType; 3] = [
     vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC,
+    vk::DescriptorType::STORAGE_BUFFER,
     vk::DescriptorType::STORAGE_BUFFER,
 ];
 /// Four words.

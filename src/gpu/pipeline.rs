@@ -121,7 +121,7 @@ impl Pipeline {
             *count = count.saturating_add(slot.count);
         }
         let desk = module::uses_desk(desc.words);
-        let (own_storage, own_uniform) = (u32::from(desk), u32::from(desk));
+        let (own_storage, own_uniform) = (2 * u32::from(desk), u32::from(desk));
         if storage.saturating_add(own_storage) > limits.max_storage_buffers
             || uniform.saturating_add(own_uniform) > limits.max_uniform_buffers
             || storage

@@ -1,8 +1,8 @@
 //! Straight code with simple control flow, for what passes put around a client's.
 
 use crate::edit::{Editor, act, id};
-use rspirv::dr::{Block, Instruction, Operand};
-use rspirv::spirv::{LoopControl, Op, SelectionControl, Word};
+use rspirv::dr::{Block, Function, Instruction, Operand};
+use rspirv::spirv::{FunctionControl, LoopControl, Op, SelectionControl, Word};
 
 /// Blocks of a function that is being written: those that are closed, and one that is open.
 pub(crate) struct Code {
@@ -97,6 +97,27 @@ impl Code {
     }
 }
 
+/// A function of result and function type `types`.
+pub(crate) fn function(
+    name: Word,
+    (result, type_): (Word, Word),
+    parameters: Vec<Instruction>,
+    blocks: Vec<Block>,
+) -> Function {
+    let control = Operand::FunctionControl(FunctionControl::NONE);
+    Function {
+        def: Some(Instruction::new(
+            Op::Function,
+            Some(result),
+            Some(name),
+            vec![control, id(type_)],
+        )),
+        end: Some(act(Op::FunctionEnd, vec![])),
+        parameters,
+        blocks,
+    }
+}
+
 pub(crate) fn block(label: Word, instructions: Vec<Instruction>) -> Block {
     Block {
         label: Some(Instruction::new(Op::Label, None, Some(label), vec![])),
@@ -106,17 +127,6 @@ pub(crate) fn block(label: Word, instructions: Vec<Instruction>) -> Block {
 
 pub(crate) fn branch_to(label: Word) -> Instruction {
     act(Op::Branch, vec![id(label)])
-}
-
-/// Reads through `pointer` what others may be changing.
-pub(crate) fn load_volatile(
-    editor: &mut Editor<'_>,
-    code: &mut Vec<Instruction>,
-    type_: Word,
-    pointer: Word,
-) -> Word {
-    let access = Operand::MemoryAccess(rspirv::spirv::MemoryAccess::VOLATILE);
-    editor.emit(code, Op::Load, type_, vec![id(pointer), access])
 }
 
 pub(crate) fn store(code: &mut Vec<Instruction>, pointer: Word, value: Word) {

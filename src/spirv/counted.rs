@@ -336,6 +336,20 @@ impl Test {
         })
     }
 
+    /// Whether the bound itself keeps the loop going.
+    pub(crate) fn is_inclusive(self) -> bool {
+        matches!(
+            self,
+            Test::Below {
+                inclusive: true,
+                ..
+            } | Test::Above {
+                inclusive: true,
+                ..
+            }
+        )
+    }
+
     fn swapped(self) -> Self {
         match self {
             Test::Below { signed, inclusive } => Test::Above { signed, inclusive },

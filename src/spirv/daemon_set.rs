@@ -3,9 +3,10 @@
 //! A client's module cannot name it: all its bindings are in set 0 by now. Binding 0 is a uniform buffer with a dynamic
 //! offset, one [`constants`](DaemonSet::load_groups) block per dispatch: the number of workgroups of the whole grid, and
 //! which word is this job's. Binding 1 is a storage buffer of words, one per job: the loop iterations that each
-//! invocation may still do, which a shader that used them up sets to 0.
+//! invocation may do, which a shader that used them up sets to 0 for those that come after it. It says so in the same
+//! word of binding 2 too, which the engine reads.
 
-use crate::code::{index, load_volatile};
+use crate::code::index;
 use crate::edit::{Editor, act, id, literal};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{BuiltIn, Decoration, MemoryAccess, Op, StorageClass, Word};
@@ -14,8 +15,10 @@ use rspirv::spirv::{BuiltIn, Decoration, MemoryAccess, Op, StorageClass, Word};
 pub const DAEMON_SET: u32 = 1;
 /// Uniform buffer, dynamic offset: three words of workgroups, then the index of the job's word.
 pub const CONSTANTS_BINDING: u32 = 0;
-/// Storage buffer: words.
+/// Storage buffer: budgets of loop iterations.
 pub const WORDS_BINDING: u32 = 1;
+/// Storage buffer: not 0 where a budget was used up.
+pub const REPORTS_BINDING: u32 = 2;
 
 /// Whether a prepared module uses the daemon's set.
 #[must_use]
@@ -32,7 +35,10 @@ pub fn uses_daemon_set(words: &[u32]) -> bool {
 #[derive(Default)]
 pub(crate) struct DaemonSet {
     constants: Option<Word>,
+    /// Binding 1 as it is read, and as it is written.
+    budgets: Option<Word>,
     words: Option<Word>,
+    reports: Option<Word>,
 }
 
 impl DaemonSet {
@@ -50,37 +56,42 @@ impl DaemonSet {
         editor.emit(code, Op::Load, uint3, vec![id(place)])
     }
 
-    /// A pointer to this job's word.
-    pub(crate) fn word(&mut self, editor: &mut Editor<'_>, code: &mut Vec<Instruction>) -> Word {
-        let (constants, words) = (self.constants(editor), self.words(editor));
-        let uint = editor.uint();
-        let in_constants = editor.pointer(StorageClass::Uniform, uint);
-        let place = index(editor, code, in_constants, constants, &[1]);
-        let number = editor.emit(code, Op::Load, uint, vec![id(place)]);
-        let in_words = editor.pointer(StorageClass::StorageBuffer, uint);
-        let zero = editor.number(0);
-        editor.apply(code, Op::AccessChain, in_words, &[words, zero, number])
-    }
-
-    pub(crate) fn load_word(
+    /// This job's budget, read through a variable that nobody writes: so a driver knows that it is the same in all
+    /// invocations of a subgroup, and with it what loops are charged and where they end. (On an H200 a loop over the
+    /// same data for all takes half as long again when that is not known.) That it may be 0 all of a sudden only ends
+    /// what ends anyway.
+    pub(crate) fn load_budget(
         &mut self,
         editor: &mut Editor<'_>,
         code: &mut Vec<Instruction>,
     ) -> Word {
         let uint = editor.uint();
-        let word = self.word(editor, code);
-        load_volatile(editor, code, uint, word)
+        let budgets = self.budgets(editor);
+        let word = self.word(editor, code, budgets);
+        editor.apply(code, Op::Load, uint, &[word])
     }
 
-    pub(crate) fn store_word(
-        &mut self,
-        editor: &mut Editor<'_>,
-        code: &mut Vec<Instruction>,
-        value: Word,
-    ) {
-        let word = self.word(editor, code);
-        let access = Operand::MemoryAccess(MemoryAccess::VOLATILE);
-        code.push(act(Op::Store, vec![id(word), id(value), access]));
+    /// Says that this job's budget is used up.
+    pub(crate) fn store_used_up(&mut self, editor: &mut Editor<'_>, code: &mut Vec<Instruction>) {
+        let (words, reports) = (self.words(editor), self.reports(editor));
+        for (buffer, value) in [(words, 0), (reports, 1)] {
+            let word = self.word(editor, code, buffer);
+            let value = editor.number(value);
+            let access = Operand::MemoryAccess(MemoryAccess::VOLATILE);
+            code.push(act(Op::Store, vec![id(word), id(value), access]));
+        }
+    }
+
+    /// A pointer to this job's word of a buffer.
+    fn word(&mut self, editor: &mut Editor<'_>, code: &mut Vec<Instruction>, buffer: Word) -> Word {
+        let constants = self.constants(editor);
+        let uint = editor.uint();
+        let in_constants = editor.pointer(StorageClass::Uniform, uint);
+        let place = index(editor, code, in_constants, constants, &[1]);
+        let number = editor.emit(code, Op::Load, uint, vec![id(place)]);
+        let in_buffer = editor.pointer(StorageClass::StorageBuffer, uint);
+        let zero = editor.number(0);
+        editor.apply(code, Op::AccessChain, in_buffer, &[buffer, zero, number])
     }
 
     fn constants(&mut self, editor: &mut Editor<'_>) -> Word {
@@ -95,18 +106,34 @@ impl DaemonSet {
         variable
     }
 
-    fn words(&mut self, editor: &mut Editor<'_>) -> Word {
-        if let Some(words) = self.words {
-            return words;
-        }
-        let uint = editor.uint();
-        let array = editor.declare(Op::TypeRuntimeArray, None, vec![id(uint)]);
-        editor.decorate(array, Decoration::ArrayStride, &[literal(4)]);
-        let block = block(editor, &[(array, 0)]);
-        let variable = variable(editor, StorageClass::StorageBuffer, block, WORDS_BINDING);
-        self.words = Some(variable);
-        variable
+    fn budgets(&mut self, editor: &mut Editor<'_>) -> Word {
+        *self.budgets.get_or_insert_with(|| {
+            let budgets = numbers(editor, WORDS_BINDING);
+            editor.decorate(budgets, Decoration::NonWritable, &[]);
+            budgets
+        })
     }
+
+    fn words(&mut self, editor: &mut Editor<'_>) -> Word {
+        *self
+            .words
+            .get_or_insert_with(|| numbers(editor, WORDS_BINDING))
+    }
+
+    fn reports(&mut self, editor: &mut Editor<'_>) -> Word {
+        *self
+            .reports
+            .get_or_insert_with(|| numbers(editor, REPORTS_BINDING))
+    }
+}
+
+/// A storage buffer of words.
+fn numbers(editor: &mut Editor<'_>, binding: u32) -> Word {
+    let uint = editor.uint();
+    let array = editor.declare(Op::TypeRuntimeArray, None, vec![id(uint)]);
+    editor.decorate(array, Decoration::ArrayStride, &[literal(4)]);
+    let block = block(editor, &[(array, 0)]);
+    variable(editor, StorageClass::StorageBuffer, block, binding)
 }
 
 fn block(editor: &mut Editor<'_>, members: &[(Word, u32)]) -> Word {

@@ -73,10 +73,12 @@ impl<'m> Editor<'m> {
         )
     }
 
-    /// The type of functions without parameters or result.
-    pub(crate) fn procedure(&mut self) -> Word {
+    /// The type of functions with these parameters and without result.
+    pub(crate) fn procedure(&mut self, parameters: &[Word]) -> Word {
         let void = self.void();
-        self.shared(Op::TypeFunction, None, vec![id(void)])
+        let types = [&[void], parameters].concat();
+        let types = types.into_iter().map(id).collect();
+        self.shared(Op::TypeFunction, None, types)
     }
 
     /// A 32-bit constant of type [`Editor::uint`].
@@ -97,6 +99,11 @@ impl<'m> Editor<'m> {
             Some(type_),
             vec![Operand::LiteralBit64(value)],
         )
+    }
+
+    pub(crate) fn yes(&mut self) -> Word {
+        let bool = self.bool();
+        self.shared(Op::ConstantTrue, Some(bool), vec![])
     }
 
     /// Zero of any type.
@@ -266,6 +273,7 @@ fn is_shared(opcode: Op) -> bool {
             | Op::TypePointer
             | Op::TypeFunction
             | Op::Constant
+            | Op::ConstantTrue
             | Op::ConstantNull
     )
 }

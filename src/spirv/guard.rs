@@ -18,15 +18,16 @@
 //! llvmpipe, which runs both sides of it.
 
 use crate::calls::callee;
-use crate::code::store;
-use crate::counted::{Counted, Step, Test, Variable, recognise};
+use crate::code::{Code, function, store};
+use crate::counted::{Counted, Step, Variable, recognise};
+use crate::daemon_set::DaemonSet;
 use crate::edit::{Editor, act, id};
 use crate::facts::{Facts, operand};
 use crate::flow::Flow;
 use crate::layout::Types;
 use crate::limits::MAX_EXPANDED_INSTRUCTIONS;
 use crate::refusal::Refusal;
-use crate::splice::Splices;
+use crate::splice::{Place, Splices};
 use crate::trips::{self, Trips};
 use rspirv::dr::{Function, Instruction};
 use rspirv::spirv::{GlslStd450Op, Op, StorageClass, Word};
@@ -45,6 +46,7 @@ pub(crate) struct Budgets {
 pub(crate) fn loops(
     editor: &mut Editor<'_>,
     types: &Types,
+    set: &mut DaemonSet,
     calls: &[Word],
 ) -> Result<Budgets, Refusal> {
     let globals: HashMap<Word, Word> = editor
@@ -59,6 +61,7 @@ pub(crate) fn loops(
         globals,
         known: HashMap::new(),
         budgets: Budgets::default(),
+        report: None,
     };
     for call in calls {
         let functions = &mut guard.editor.module.functions;
@@ -67,11 +70,29 @@ pub(crate) fn loops(
             .position(|function| function.def_id() == Some(*call));
         let Some(place) = place else { continue };
         let mut function = std::mem::take(&mut functions[place]);
-        let summary = guard.function(&mut function)?;
+        let is_entry = calls.last() == Some(call);
+        let summary = guard.function(&mut function, is_entry)?;
         guard.editor.module.functions[place] = function;
         guard.known.insert(*call, summary);
     }
-    Ok(guard.budgets)
+    let (budgets, report) = (guard.budgets, guard.report);
+    if let Some(report) = report {
+        declare_report(editor, set, report);
+    }
+    Ok(budgets)
+}
+
+/// The function that tells of a budget that is used up, if it is.
+fn declare_report(editor: &mut Editor<'_>, set: &mut DaemonSet, name: Word) {
+    let (void, bool, used_up) = (editor.void(), editor.bool(), editor.id());
+    let type_ = editor.procedure(&[bool]);
+    let parameter = Instruction::new(Op::FunctionParameter, Some(bool), Some(used_up), vec![]);
+    let mut code = Code::new(editor);
+    code.when(editor, used_up, |editor, code| {
+        set.store_used_up(editor, &mut code.open);
+    });
+    let report = function(name, (void, type_), vec![parameter], code.finish());
+    editor.module.functions.push(report);
 }
 
 /// What callers need to know of a function.
@@ -83,6 +104,8 @@ struct Summary {
     bounded: u64,
     /// Instructions with all calls expanded.
     instructions: u64,
+    /// A loop of it, or of what it calls, has a budget.
+    charged: bool,
 }
 
 struct Guard<'e, 'm> {
@@ -92,6 +115,8 @@ struct Guard<'e, 'm> {
     globals: HashMap<Word, Word>,
     known: HashMap<Word, Summary>,
     budgets: Budgets,
+    /// The function that tells of the end of a budget.
+    report: Option<Word>,
 }
 
 /// A loop on its way.
@@ -100,38 +125,66 @@ struct Weight {
     /// Iterations of bounded loops in one of its own.
     inner: u64,
     barrier: bool,
+    /// It or something in it has a budget.
+    charged: bool,
+    /// Whether its budget suffices is known before it starts, and nothing in it has one.
+    known_ahead: bool,
+}
+
+/// How a loop was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// With the iterations that it does for nothing.
+    Bounded(u64),
+    Counted,
+    Tested,
 }
 
 impl Guard<'_, '_> {
-    fn function(&mut self, function: &mut Function) -> Result<Summary, Refusal> {
+    fn function(&mut self, function: &mut Function, is_entry: bool) -> Result<Summary, Refusal> {
         let flow = Flow::of(function)?;
         let mut whole = Summary {
             barrier: false,
             bounded: 0,
             instructions: 0,
+            charged: false,
         };
         let mut weights = vec![Weight::default(); flow.loops.len()];
         self.weigh(function, &flow, &mut whole, &mut weights)?;
-        if flow.loops.is_empty() {
+        if flow.loops.is_empty() && !(is_entry && whole.charged) {
             return Ok(whole);
         }
         let mut splices = Splices::default();
         let facts = Facts::of(function, &flow, self.types, &self.globals);
         // Loops are found before those inside them.
         for at in (0..flow.loops.len()).rev() {
-            let bounded = self.guard(&facts, at, weights[at], &mut splices);
+            let kind = self.guard(&facts, at, weights[at], &mut splices);
+            weights[at].known_ahead = kind == Kind::Counted && !weights[at].charged;
+            weights[at].charged |= !matches!(kind, Kind::Bounded(_));
+            let Weight {
+                barrier, charged, ..
+            } = weights[at];
+            whole.charged |= charged;
             let around = flow.loops[at].parent;
-            let barrier = weights[at].barrier;
             let inner = match around.and_then(|around| weights.get_mut(around)) {
                 Some(around) => {
                     around.barrier |= barrier;
+                    around.charged |= charged;
                     &mut around.inner
                 }
                 None => &mut whole.bounded,
             };
-            *inner = inner.saturating_add(bounded);
+            if let Kind::Bounded(iterations) = kind {
+                *inner = inner.saturating_add(iterations);
+            }
         }
-        let leave = self.leave(function);
+        if is_entry {
+            self.report_all(&facts, &weights, &mut splices);
+        }
+        let leave = match splices.ways_out.is_empty() {
+            true => Vec::new(),
+            false => self.leave(function, is_entry),
+        };
         splices.apply(self.editor, &flow, function, &leave);
         Ok(whole)
     }
@@ -161,6 +214,10 @@ impl Guard<'_, '_> {
                     whole.instructions = whole.instructions.saturating_add(summary.instructions);
                     barrier |= summary.barrier;
                     bounded = summary.bounded;
+                    whole.charged |= summary.charged;
+                    if let Some(inside) = inside {
+                        weights[inside].charged |= summary.charged;
+                    }
                 }
                 whole.barrier |= barrier;
                 match inside {
@@ -180,14 +237,14 @@ impl Guard<'_, '_> {
         Ok(())
     }
 
-    /// Guards one loop; the iterations that it does for nothing.
+    /// Guards one loop.
     fn guard(
         &mut self,
         facts: &Facts<'_>,
         at: usize,
         weight: Weight,
         splices: &mut Splices,
-    ) -> u64 {
+    ) -> Kind {
         let cycle = facts.flow.cycle(at);
         let exits = exits(facts, at, &cycle);
         let found = exits.iter().find_map(|exit| {
@@ -200,7 +257,7 @@ impl Guard<'_, '_> {
             let trips = trips::known(counted, facts.constant(counted.bound));
             let all = trips.map(|trips| trips.saturating_add(1).saturating_mul(each));
             if let Some(all) = all.filter(|all| *all <= MAX_BOUNDED_ITERATIONS) {
-                return all;
+                return Kind::Bounded(all);
             }
         }
         let weight = Charge {
@@ -212,6 +269,7 @@ impl Guard<'_, '_> {
                 if !matches!(counted.step, Step::Halved | Step::HalvedSigned) =>
             {
                 self.charge_ahead(facts, at, &cycle, exit, &counted, weight, splices);
+                return Kind::Counted;
             }
             (_, Some(exit)) => {
                 let mut code = Vec::new();
@@ -228,7 +286,7 @@ impl Guard<'_, '_> {
                 splices.ways_out.insert(header, left);
             }
         }
-        0
+        Kind::Tested
     }
 
     /// Charges an iteration where it is done; whether the budget sufficed.
@@ -317,25 +375,7 @@ impl Guard<'_, '_> {
         let after = editor.apply(&mut code, Op::ISub, uint, &[before, cost]);
         let after = editor.apply(&mut code, Op::Select, uint, &[fits, after, minus_one]);
         store(&mut code, charge.budget, after);
-
-        let inclusive = matches!(
-            counted.test,
-            Test::Below {
-                inclusive: true,
-                ..
-            } | Test::Above {
-                inclusive: true,
-                ..
-            }
-        );
-        let bound = if inclusive {
-            bound
-        } else {
-            // Not entered: the bound is where the variable begins.
-            let type_ = type_of(counted.bound);
-            let start = editor.apply(&mut code, Op::Bitcast, type_, &[first]);
-            editor.apply(&mut code, Op::Select, type_, &[fits, bound, start])
-        };
+        let bound = self.bound(facts, counted, (first, bound, fits), &mut code);
         splices
             .operands
             .insert(counted.comparison, (counted.bound_at, bound));
@@ -344,13 +384,100 @@ impl Guard<'_, '_> {
             .entry(found.header)
             .or_default()
             .extend(code);
-        if inclusive {
+        if counted.test.is_inclusive() {
             let mut code = Vec::new();
             let condition = self.also(&mut code, exit, fits);
             splices.at_end.entry(exit.block).or_default().extend(code);
             splices.conditions.insert(exit.block, condition);
         }
         self.give_back(facts, at, cycle, counted, (charge, &trips, first), splices);
+    }
+
+    /// The bound of a loop that is not entered unless `fits` holds: the value that the variable begins with.
+    fn bound(
+        &mut self,
+        facts: &Facts<'_>,
+        counted: &Counted,
+        (first, bound, fits): (Word, Word, Word),
+        code: &mut Vec<Instruction>,
+    ) -> Word {
+        if counted.test.is_inclusive() {
+            return bound;
+        }
+        let uint = self.editor.uint();
+        let type_ = facts.type_of(counted.bound).unwrap_or(uint);
+        let start = self.editor.apply(code, Op::Bitcast, type_, &[first]);
+        self.editor
+            .apply(code, Op::Select, type_, &[fits, bound, start])
+    }
+
+    /// Tells of it where `used_up` holds.
+    fn report(&mut self, code: &mut Vec<Instruction>, used_up: Word) {
+        let void = self.editor.void();
+        let report = match self.report {
+            Some(report) => report,
+            None => *self.report.insert(self.editor.id()),
+        };
+        self.editor
+            .apply(code, Op::FunctionCall, void, &[report, used_up]);
+    }
+
+    /// Tells of it in the entry point, where it is in no loop: a budget that is used up stays so until then. In loops
+    /// llvmpipe would do it each time. It is done ahead of loops where it can be: a budget that lives on behind one, or
+    /// at the end of the shader, made an H200 take half as long again for a loop over the same data for all.
+    fn report_all(&mut self, facts: &Facts<'_>, weights: &[Weight], splices: &mut Splices) {
+        let flow = facts.flow;
+        let mut places: Vec<Place> = Vec::new();
+        for (at, found) in flow.loops.iter().enumerate() {
+            if found.parent.is_some() || !weights[at].charged {
+                continue;
+            }
+            if weights[at].known_ahead {
+                let mut code = Vec::new();
+                let used_up = self.used_up(&mut code);
+                self.report(&mut code, used_up);
+                splices
+                    .before_loop
+                    .entry(found.header)
+                    .or_default()
+                    .extend(code);
+            } else {
+                places.extend(behind(flow, at));
+            }
+        }
+        for (at, block) in facts.function.blocks.iter().enumerate() {
+            let mut called = block.instructions.iter().filter_map(callee);
+            let charged = called.any(|called| {
+                let summary = self.known.get(&called);
+                summary.is_some_and(|summary| summary.charged)
+            });
+            if flow.innermost[at].is_none() && charged {
+                places.push(Place::End(at));
+            }
+        }
+        for place in places {
+            let mut code = Vec::new();
+            let used_up = self.used_up(&mut code);
+            self.report(&mut code, used_up);
+            splices.put(place, code);
+        }
+    }
+
+    /// Whether a budget is below zero.
+    fn used_up(&mut self, code: &mut Vec<Instruction>) -> Word {
+        let editor = &mut *self.editor;
+        let (uint, bool) = (editor.uint(), editor.bool());
+        let zero = editor.number(0);
+        let budgets = [self.budgets.own, self.budgets.uniform];
+        let left = budgets
+            .into_iter()
+            .flatten()
+            .map(|budget| editor.apply(code, Op::Load, uint, &[budget]))
+            .collect::<Vec<_>>();
+        let least = left
+            .into_iter()
+            .reduce(|one, other| editor.apply_glsl(code, GlslStd450Op::SMin, uint, &[one, other]));
+        editor.apply(code, Op::SLessThan, bool, &[least.unwrap_or(zero), zero])
     }
 
     /// Where a loop may be left early, what it did not do goes back to the budget.
@@ -374,25 +501,10 @@ impl Guard<'_, '_> {
         if ways_out < 2 {
             return;
         }
-        let merge = flow.loops[at].merge;
-        let returns = (0..cycle.len())
-            .filter(|block| flow.is_in(*block, at) && flow.successors[*block].is_empty());
-        for block in returns {
+        for place in behind(flow, at) {
             let code = self.refund(facts, counted, charge, trips, first);
-            splices.at_end.entry(block).or_default().extend(code);
+            splices.put(place, code);
         }
-        if flow.predecessors[merge].is_empty() {
-            return;
-        }
-        let code = self.refund(facts, counted, charge, trips, first);
-        let is_header = flow.loops.iter().any(|found| found.header == merge);
-        let place = if is_header {
-            // In the next loop it would be given back in each round.
-            splices.before_loop.entry(merge).or_default()
-        } else {
-            splices.at_start.entry(merge).or_default()
-        };
-        place.splice(0..0, code);
     }
 
     fn refund(
@@ -437,16 +549,24 @@ impl Guard<'_, '_> {
         code
     }
 
-    /// The end of the function, wherever it comes.
-    fn leave(&mut self, function: &Function) -> Instruction {
+    /// The end of the function, wherever a loop without another way out is left.
+    fn leave(&mut self, function: &Function, is_entry: bool) -> Vec<Instruction> {
         let void = self.editor.void();
-        match function.def.as_ref().and_then(|def| def.result_type) {
-            Some(type_) if type_ != void => {
-                let zero = self.editor.null(type_);
-                act(Op::ReturnValue, vec![id(zero)])
-            }
-            _ => act(Op::Return, vec![]),
+        let mut code = Vec::new();
+        if is_entry {
+            let yes = self.editor.yes();
+            self.report(&mut code, yes);
         }
+        code.push(
+            match function.def.as_ref().and_then(|def| def.result_type) {
+                Some(type_) if type_ != void => {
+                    let zero = self.editor.null(type_);
+                    act(Op::ReturnValue, vec![id(zero)])
+                }
+                _ => act(Op::Return, vec![]),
+            },
+        );
+        code
     }
 
     fn budget(&mut self, barrier: bool) -> Word {
@@ -511,6 +631,24 @@ fn exits(facts: &Facts<'_>, at: usize, cycle: &[bool]) -> Vec<Exit> {
             })
         })
         .collect()
+}
+
+/// Where one is after a loop: behind its merge block, or before a return inside of it.
+fn behind(flow: &Flow, at: usize) -> Vec<Place> {
+    let merge = flow.loops[at].merge;
+    let returns = (0..flow.labels.len())
+        .filter(|block| flow.is_in(*block, at) && flow.successors[*block].is_empty());
+    let mut places: Vec<Place> = returns.map(Place::End).collect();
+    if !flow.predecessors[merge].is_empty() {
+        let is_header = flow.loops.iter().any(|found| found.header == merge);
+        // In the next loop it would be done in each round.
+        places.push(if is_header {
+            Place::BeforeLoop(merge)
+        } else {
+            Place::Start(merge)
+        });
+    }
+    places
 }
 
 /// So many iterations need no budget: a shader of nothing else does them in well under a millisecond.

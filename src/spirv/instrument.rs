@@ -1,12 +1,12 @@
 //! From a module that passed the gate to one that may share a device: hardened, sliceable, bounded.
 //!
-//! Passes that need code before or after the client's do not touch its entry point: a new one calls it, so that it may
+//! Passes that need code before the client's do not touch its entry point: a new one calls it, so that it may
 //! return wherever it likes.
 
 use crate::clamp::{self, Buffers};
-use crate::code::{Code, store};
+use crate::code::{Code, function, store};
 use crate::daemon_set::{DaemonSet, local_index, pointee};
-use crate::edit::{Editor, id};
+use crate::edit::Editor;
 use crate::grid;
 use crate::guard::{self, Budgets};
 use crate::initialise::{self, Workgroup};
@@ -15,8 +15,8 @@ use crate::promises;
 use crate::reflect::workgroup_bytes;
 use crate::refusal::Refusal;
 use crate::target::Target;
-use rspirv::dr::{Function, Instruction, Module, Operand};
-use rspirv::spirv::{FunctionControl, Op, StorageClass, Word};
+use rspirv::dr::{Module, Operand};
+use rspirv::spirv::{Op, StorageClass, Word};
 
 /// Rewrites the module; `calls` are its functions, callees first.
 pub(crate) fn instrument(
@@ -42,7 +42,7 @@ pub(crate) fn instrument(
     let types = Types::of(module);
     let mut editor = Editor::new(module);
     let mut set = DaemonSet::default();
-    let budgets = guard::loops(&mut editor, &types, calls)?;
+    let budgets = guard::loops(&mut editor, &types, &mut set, calls)?;
     let grids = grid::make_private(&mut editor)?;
     let mut code = Code::new(&mut editor);
     if workgroup == Workgroup::Cleared {
@@ -69,9 +69,7 @@ pub(crate) fn instrument(
         grant(&mut editor, &mut set, &mut code, (budgets, shares));
     }
     if !code.is_empty() {
-        wrap(&mut editor, code, |editor, code| {
-            report(editor, &mut set, code, budgets);
-        });
+        wrap(&mut editor, code);
     }
     Ok(())
 }
@@ -93,29 +91,16 @@ fn grant(
         let first = editor.number(0);
         let is_first = editor.apply(&mut code.open, Op::IEqual, bool, &[own, first]);
         code.when(editor, is_first, |editor, code| {
-            let word = set.load_word(editor, &mut code.open);
+            let word = set.load_budget(editor, &mut code.open);
             store(&mut code.open, shared, word);
         });
         code.barrier(editor);
         editor.apply(&mut code.open, Op::Load, uint, &[shared])
     } else {
-        set.load_word(editor, &mut code.open)
+        set.load_budget(editor, &mut code.open)
     };
     for budget in [budgets.own, budgets.uniform].into_iter().flatten() {
         store(&mut code.open, budget, word);
-    }
-}
-
-/// Sets the job's word to 0 if a budget is used up: the engine reads it, and later invocations begin with nothing.
-fn report(editor: &mut Editor<'_>, set: &mut DaemonSet, code: &mut Code, budgets: Budgets) {
-    let (uint, bool) = (editor.uint(), editor.bool());
-    let zero = editor.number(0);
-    for budget in [budgets.own, budgets.uniform].into_iter().flatten() {
-        let left = editor.apply(&mut code.open, Op::Load, uint, &[budget]);
-        let used_up = editor.apply(&mut code.open, Op::SLessThan, bool, &[left, zero]);
-        code.when(editor, used_up, |editor, code| {
-            set.store_word(editor, &mut code.open, zero);
-        });
     }
 }
 
@@ -167,9 +152,9 @@ fn clear(editor: &mut Editor<'_>, types: &Types, code: &mut Code, workgroup_size
     code.barrier(editor);
 }
 
-/// Makes a new entry point of `before`, a call of the old one, and `after`.
-fn wrap(editor: &mut Editor<'_>, before: Code, after: impl FnOnce(&mut Editor<'_>, &mut Code)) {
-    let (void, procedure, wrapper) = (editor.void(), editor.procedure(), editor.id());
+/// Makes a new entry point of `code` and a call of the old one.
+fn wrap(editor: &mut Editor<'_>, mut code: Code) {
+    let (void, procedure, wrapper) = (editor.void(), editor.procedure(&[]), editor.id());
     let mut old = None;
     for declaration in editor
         .module
@@ -186,21 +171,8 @@ fn wrap(editor: &mut Editor<'_>, before: Code, after: impl FnOnce(&mut Editor<'_
         }
     }
     let Some(old) = old else { return };
-    let mut code = before;
     editor.apply(&mut code.open, Op::FunctionCall, void, &[old]);
-    after(editor, &mut code);
-    let control = Operand::FunctionControl(FunctionControl::NONE);
-    let function = Function {
-        def: Some(Instruction::new(
-            Op::Function,
-            Some(void),
-            Some(wrapper),
-            vec![control, id(procedure)],
-        )),
-        end: Some(Instruction::new(Op::FunctionEnd, None, None, vec![])),
-        parameters: vec![],
-        blocks: code.finish(),
-    };
+    let function = function(wrapper, (void, procedure), vec![], code.finish());
     editor.module.functions.push(function);
 }
 

@@ -63,7 +63,9 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use daemon_set::{CONSTANTS_BINDING, DAEMON_SET, WORDS_BINDING, uses_daemon_set};
+pub use daemon_set::{
+    CONSTANTS_BINDING, DAEMON_SET, REPORTS_BINDING, WORDS_BINDING, uses_daemon_set,
+};
 pub use limits::{
     MAX_BINDINGS, MAX_EXPANDED_INSTRUCTIONS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES,
     MAX_MODULE_BYTES, MAX_NESTING, MAX_SPEC_CONSTANTS,

@@ -24,14 +24,32 @@ pub(crate) struct Splices {
     pub(crate) ways_out: HashMap<usize, Word>,
 }
 
+/// Where code goes that comes before what is there already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    BeforeLoop(usize),
+    Start(usize),
+    End(usize),
+}
+
 impl Splices {
+    /// Puts code to a place, before what was put there.
+    pub(crate) fn put(&mut self, place: Place, code: Vec<Instruction>) {
+        let (list, block) = match place {
+            Place::BeforeLoop(block) => (&mut self.before_loop, block),
+            Place::Start(block) => (&mut self.at_start, block),
+            Place::End(block) => (&mut self.at_end, block),
+        };
+        list.entry(block).or_default().splice(0..0, code);
+    }
+
     /// Rewrites the function, of which `flow` is the flow.
     pub(crate) fn apply(
         mut self,
         editor: &mut Editor<'_>,
         flow: &Flow,
         function: &mut Function,
-        leave: &Instruction,
+        leave: &[Instruction],
     ) {
         let blocks = std::mem::take(&mut function.blocks);
         // Labels of the blocks whose branch is not under their own label any more.
@@ -201,7 +219,7 @@ fn leave_unless(
     mut header: Block,
     condition: Word,
     rest: Word,
-    leave: &Instruction,
+    leave: &[Instruction],
 ) -> [Block; 3] {
     let out = editor.id();
     let last = header.instructions.pop();
@@ -209,7 +227,7 @@ fn leave_unless(
     header.instructions.push(act(Op::BranchConditional, branch));
     [
         header,
-        block(out, vec![leave.clone()]),
+        block(out, leave.to_vec()),
         block(rest, last.into_iter().collect()),
     ]
 }
