@@ -18,19 +18,20 @@
 //! llvmpipe, which runs both sides of it.
 
 use crate::calls::callee;
-use crate::code::{Code, function, store};
-use crate::counted::{Counted, Step, Variable, recognise};
+use crate::charge::Charge;
+use crate::counted::{Step, recognise};
 use crate::daemon_set::DaemonSet;
-use crate::edit::{Editor, act, id};
+use crate::edit::Editor;
 use crate::facts::{Facts, operand};
 use crate::flow::Flow;
 use crate::layout::Types;
 use crate::limits::MAX_EXPANDED_INSTRUCTIONS;
 use crate::refusal::Refusal;
-use crate::splice::{Place, Splices};
-use crate::trips::{self, Trips};
-use rspirv::dr::{Function, Instruction};
-use rspirv::spirv::{GlslStd450Op, Op, StorageClass, Word};
+use crate::report::declare_report;
+use crate::splice::Splices;
+use crate::trips;
+use rspirv::dr::Function;
+use rspirv::spirv::{Op, StorageClass, Word};
 use std::collections::HashMap;
 
 /// The budgets of a module that needs them, as private variables of 32 bits.
@@ -82,22 +83,9 @@ pub(crate) fn loops(
     Ok(budgets)
 }
 
-/// The function that tells of a budget that is used up, if it is.
-fn declare_report(editor: &mut Editor<'_>, set: &mut DaemonSet, name: Word) {
-    let (void, bool, used_up) = (editor.void(), editor.bool(), editor.id());
-    let type_ = editor.procedure(&[bool]);
-    let parameter = Instruction::new(Op::FunctionParameter, Some(bool), Some(used_up), vec![]);
-    let mut code = Code::new(editor);
-    code.when(editor, used_up, |editor, code| {
-        set.store_used_up(editor, &mut code.open);
-    });
-    let report = function(name, (void, type_), vec![parameter], code.finish());
-    editor.module.functions.push(report);
-}
-
 /// What callers need to know of a function.
 #[derive(Debug, Clone, Copy)]
-struct Summary {
+pub(crate) struct Summary {
     /// A barrier is in it or in what it calls.
     barrier: bool,
     /// Iterations that it does for nothing.
@@ -105,30 +93,30 @@ struct Summary {
     /// Instructions with all calls expanded.
     instructions: u64,
     /// A loop of it, or of what it calls, has a budget.
-    charged: bool,
+    pub(crate) charged: bool,
 }
 
-struct Guard<'e, 'm> {
-    editor: &'e mut Editor<'m>,
+pub(crate) struct Guard<'e, 'm> {
+    pub(crate) editor: &'e mut Editor<'m>,
     types: &'e Types,
     /// Type by value of module scope.
     globals: HashMap<Word, Word>,
-    known: HashMap<Word, Summary>,
-    budgets: Budgets,
+    pub(crate) known: HashMap<Word, Summary>,
+    pub(crate) budgets: Budgets,
     /// The function that tells of the end of a budget.
-    report: Option<Word>,
+    pub(crate) report: Option<Word>,
 }
 
 /// A loop on its way.
 #[derive(Debug, Clone, Copy, Default)]
-struct Weight {
+pub(crate) struct Weight {
     /// Iterations of bounded loops in one of its own.
     inner: u64,
     barrier: bool,
     /// It or something in it has a budget.
-    charged: bool,
+    pub(crate) charged: bool,
     /// Whether its budget suffices is known before it starts, and nothing in it has one.
-    known_ahead: bool,
+    pub(crate) known_ahead: bool,
 }
 
 /// How a loop was found.
@@ -289,286 +277,6 @@ impl Guard<'_, '_> {
         Kind::Tested
     }
 
-    /// Charges an iteration where it is done; whether the budget sufficed.
-    fn charge(&mut self, charge: Charge, code: &mut Vec<Instruction>) -> Word {
-        let editor = &mut *self.editor;
-        let (uint, bool) = (editor.uint(), editor.bool());
-        let (each, zero) = (editor.number(charge.each), editor.number(0));
-        let minus_one = editor.number(u32::MAX);
-        let before = editor.apply(code, Op::Load, uint, &[charge.budget]);
-        let after = editor.apply(code, Op::ISub, uint, &[before, each]);
-        // Not further below, or a long rest of a shader might come round to a budget again.
-        let after = editor.apply_glsl(code, GlslStd450Op::SMax, uint, &[after, minus_one]);
-        store(code, charge.budget, after);
-        editor.apply(code, Op::SGreaterThanEqual, bool, &[after, zero])
-    }
-
-    /// The condition of an exit, which is taken unless `left` holds as well.
-    fn also(&mut self, code: &mut Vec<Instruction>, exit: Exit, left: Word) -> Word {
-        let bool = self.editor.bool();
-        if exit.stays {
-            self.editor
-                .apply(code, Op::LogicalAnd, bool, &[exit.condition, left])
-        } else {
-            let over = self.editor.apply(code, Op::LogicalNot, bool, &[left]);
-            self.editor
-                .apply(code, Op::LogicalOr, bool, &[exit.condition, over])
-        }
-    }
-
-    /// Charges all iterations of a counted loop before it starts.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is known of one loop; it has no life beyond this call"
-    )]
-    fn charge_ahead(
-        &mut self,
-        facts: &Facts<'_>,
-        at: usize,
-        cycle: &[bool],
-        exit: Exit,
-        counted: &Counted,
-        charge: Charge,
-        splices: &mut Splices,
-    ) {
-        let flow = facts.flow;
-        let found = &flow.loops[at];
-        let editor = &mut *self.editor;
-        let (uint, bool) = (editor.uint(), editor.bool());
-        let mut code = Vec::new();
-        let type_of = |value: Word| facts.type_of(value).unwrap_or(uint);
-        let first = match counted.variable {
-            Variable::Phi { first, .. } => first,
-            Variable::Local(variable) => {
-                let pointee = type_of(variable);
-                let type_ = facts.types.pointee(pointee).map_or(uint, |(_, to)| to);
-                editor.apply(&mut code, Op::Load, type_, &[variable])
-            }
-        };
-        let bound = facts.hoist(editor, &mut code, counted.bound, at);
-        let by = match counted.step {
-            Step::By {
-                value,
-                sum,
-                at: place,
-            } => {
-                let by = facts.hoist(editor, &mut code, value, at);
-                splices.operands.insert(sum, (place, by));
-                Some(by)
-            }
-            _ => None,
-        };
-        let trips = Trips::emit(editor, &mut code, counted, (first, bound, by));
-        let (zero, minus_one) = (editor.number(0), editor.number(u32::MAX));
-        let each = editor.number(charge.each);
-        let before = editor.apply(&mut code, Op::Load, uint, &[charge.budget]);
-        let room = editor.apply_glsl(&mut code, GlslStd450Op::SMax, uint, &[before, zero]);
-        let (room, cost) = if charge.each == 1 {
-            (room, trips.count)
-        } else {
-            (
-                editor.apply(&mut code, Op::UDiv, uint, &[room, each]),
-                editor.apply(&mut code, Op::IMul, uint, &[trips.count, each]),
-            )
-        };
-        let fits = editor.apply(&mut code, Op::ULessThanEqual, bool, &[trips.count, room]);
-        let after = editor.apply(&mut code, Op::ISub, uint, &[before, cost]);
-        let after = editor.apply(&mut code, Op::Select, uint, &[fits, after, minus_one]);
-        store(&mut code, charge.budget, after);
-        let bound = self.bound(facts, counted, (first, bound, fits), &mut code);
-        splices
-            .operands
-            .insert(counted.comparison, (counted.bound_at, bound));
-        splices
-            .before_loop
-            .entry(found.header)
-            .or_default()
-            .extend(code);
-        if counted.test.is_inclusive() {
-            let mut code = Vec::new();
-            let condition = self.also(&mut code, exit, fits);
-            splices.at_end.entry(exit.block).or_default().extend(code);
-            splices.conditions.insert(exit.block, condition);
-        }
-        self.give_back(facts, at, cycle, counted, (charge, &trips, first), splices);
-    }
-
-    /// The bound of a loop that is not entered unless `fits` holds: the value that the variable begins with.
-    fn bound(
-        &mut self,
-        facts: &Facts<'_>,
-        counted: &Counted,
-        (first, bound, fits): (Word, Word, Word),
-        code: &mut Vec<Instruction>,
-    ) -> Word {
-        if counted.test.is_inclusive() {
-            return bound;
-        }
-        let uint = self.editor.uint();
-        let type_ = facts.type_of(counted.bound).unwrap_or(uint);
-        let start = self.editor.apply(code, Op::Bitcast, type_, &[first]);
-        self.editor
-            .apply(code, Op::Select, type_, &[fits, bound, start])
-    }
-
-    /// Tells of it where `used_up` holds.
-    fn report(&mut self, code: &mut Vec<Instruction>, used_up: Word) {
-        let void = self.editor.void();
-        let report = match self.report {
-            Some(report) => report,
-            None => *self.report.insert(self.editor.id()),
-        };
-        self.editor
-            .apply(code, Op::FunctionCall, void, &[report, used_up]);
-    }
-
-    /// Tells of it in the entry point, where it is in no loop: a budget that is used up stays so until then. In loops
-    /// llvmpipe would do it each time. It is done ahead of loops where it can be: a budget that lives on behind one, or
-    /// at the end of the shader, made an H200 take half as long again for a loop over the same data for all.
-    fn report_all(&mut self, facts: &Facts<'_>, weights: &[Weight], splices: &mut Splices) {
-        let flow = facts.flow;
-        let mut places: Vec<Place> = Vec::new();
-        for (at, found) in flow.loops.iter().enumerate() {
-            if found.parent.is_some() || !weights[at].charged {
-                continue;
-            }
-            if weights[at].known_ahead {
-                let mut code = Vec::new();
-                let used_up = self.used_up(&mut code);
-                self.report(&mut code, used_up);
-                splices
-                    .before_loop
-                    .entry(found.header)
-                    .or_default()
-                    .extend(code);
-            } else {
-                places.extend(behind(flow, at));
-            }
-        }
-        for (at, block) in facts.function.blocks.iter().enumerate() {
-            let mut called = block.instructions.iter().filter_map(callee);
-            let charged = called.any(|called| {
-                let summary = self.known.get(&called);
-                summary.is_some_and(|summary| summary.charged)
-            });
-            if flow.innermost[at].is_none() && charged {
-                places.push(Place::End(at));
-            }
-        }
-        for place in places {
-            let mut code = Vec::new();
-            let used_up = self.used_up(&mut code);
-            self.report(&mut code, used_up);
-            splices.put(place, code);
-        }
-    }
-
-    /// Whether a budget is below zero.
-    fn used_up(&mut self, code: &mut Vec<Instruction>) -> Word {
-        let editor = &mut *self.editor;
-        let (uint, bool) = (editor.uint(), editor.bool());
-        let zero = editor.number(0);
-        let budgets = [self.budgets.own, self.budgets.uniform];
-        let left = budgets
-            .into_iter()
-            .flatten()
-            .map(|budget| editor.apply(code, Op::Load, uint, &[budget]))
-            .collect::<Vec<_>>();
-        let least = left
-            .into_iter()
-            .reduce(|one, other| editor.apply_glsl(code, GlslStd450Op::SMin, uint, &[one, other]));
-        editor.apply(code, Op::SLessThan, bool, &[least.unwrap_or(zero), zero])
-    }
-
-    /// Where a loop may be left early, what it did not do goes back to the budget.
-    fn give_back(
-        &mut self,
-        facts: &Facts<'_>,
-        at: usize,
-        cycle: &[bool],
-        counted: &Counted,
-        (charge, trips, first): (Charge, &Trips, Word),
-        splices: &mut Splices,
-    ) {
-        let flow = facts.flow;
-        let ways_out: usize = (0..cycle.len())
-            .filter(|block| cycle[*block])
-            .map(|block| {
-                let outside = flow.successors[block].iter().filter(|next| !cycle[**next]);
-                outside.count() + usize::from(flow.successors[block].is_empty())
-            })
-            .sum();
-        if ways_out < 2 {
-            return;
-        }
-        for place in behind(flow, at) {
-            let code = self.refund(facts, counted, charge, trips, first);
-            splices.put(place, code);
-        }
-    }
-
-    fn refund(
-        &mut self,
-        facts: &Facts<'_>,
-        counted: &Counted,
-        charge: Charge,
-        trips: &Trips,
-        first: Word,
-    ) -> Vec<Instruction> {
-        let editor = &mut *self.editor;
-        let (uint, bool) = (editor.uint(), editor.bool());
-        let mut code = Vec::new();
-        let value = match counted.variable {
-            Variable::Phi { phi, .. } => phi,
-            Variable::Local(variable) => {
-                let pointer = facts.type_of(variable).unwrap_or(uint);
-                let type_ = facts.types.pointee(pointer).map_or(uint, |(_, to)| to);
-                editor.apply(&mut code, Op::Load, type_, &[variable])
-            }
-        };
-        let ends = if matches!(counted.step, Step::Down(_)) {
-            [first, value]
-        } else {
-            [value, first]
-        };
-        let mut done = editor.apply(&mut code, Op::ISub, uint, &ends);
-        if let Some(step) = trips.step {
-            done = editor.apply(&mut code, Op::UDiv, uint, &[done, step]);
-        }
-        let (zero, one) = (editor.number(0), editor.number(1));
-        let done = editor.apply(&mut code, Op::IAdd, uint, &[done, one]);
-        let done = editor.apply_glsl(&mut code, GlslStd450Op::UMin, uint, &[done, trips.count]);
-        let saved = editor.apply(&mut code, Op::ISub, uint, &[trips.count, done]);
-        let each = editor.number(charge.each);
-        let saved = editor.apply(&mut code, Op::IMul, uint, &[saved, each]);
-        let before = editor.apply(&mut code, Op::Load, uint, &[charge.budget]);
-        let after = editor.apply(&mut code, Op::IAdd, uint, &[before, saved]);
-        let used_up = editor.apply(&mut code, Op::SLessThan, bool, &[before, zero]);
-        let after = editor.apply(&mut code, Op::Select, uint, &[used_up, before, after]);
-        store(&mut code, charge.budget, after);
-        code
-    }
-
-    /// The end of the function, wherever a loop without another way out is left.
-    fn leave(&mut self, function: &Function, is_entry: bool) -> Vec<Instruction> {
-        let void = self.editor.void();
-        let mut code = Vec::new();
-        if is_entry {
-            let yes = self.editor.yes();
-            self.report(&mut code, yes);
-        }
-        code.push(
-            match function.def.as_ref().and_then(|def| def.result_type) {
-                Some(type_) if type_ != void => {
-                    let zero = self.editor.null(type_);
-                    act(Op::ReturnValue, vec![id(zero)])
-                }
-                _ => act(Op::Return, vec![]),
-            },
-        );
-        code
-    }
-
     fn budget(&mut self, barrier: bool) -> Word {
         let uint = self.editor.uint();
         let zero = self.editor.null(uint);
@@ -590,20 +298,13 @@ impl Guard<'_, '_> {
     }
 }
 
-/// From which budget, and how much for an iteration.
-#[derive(Debug, Clone, Copy)]
-struct Charge {
-    budget: Word,
-    each: u32,
-}
-
 /// A branch that each iteration comes to, and that may lead out.
 #[derive(Debug, Clone, Copy)]
-struct Exit {
-    block: usize,
-    condition: Word,
+pub(crate) struct Exit {
+    pub(crate) block: usize,
+    pub(crate) condition: Word,
     /// What the condition is while the loop goes on.
-    stays: bool,
+    pub(crate) stays: bool,
 }
 
 /// The exits of a loop, in order; `cycle` are the blocks from which it can go round.
@@ -631,24 +332,6 @@ fn exits(facts: &Facts<'_>, at: usize, cycle: &[bool]) -> Vec<Exit> {
             })
         })
         .collect()
-}
-
-/// Where one is after a loop: behind its merge block, or before a return inside of it.
-fn behind(flow: &Flow, at: usize) -> Vec<Place> {
-    let merge = flow.loops[at].merge;
-    let returns = (0..flow.labels.len())
-        .filter(|block| flow.is_in(*block, at) && flow.successors[*block].is_empty());
-    let mut places: Vec<Place> = returns.map(Place::End).collect();
-    if !flow.predecessors[merge].is_empty() {
-        let is_header = flow.loops.iter().any(|found| found.header == merge);
-        // In the next loop it would be done in each round.
-        places.push(if is_header {
-            Place::BeforeLoop(merge)
-        } else {
-            Place::Start(merge)
-        });
-    }
-    places
 }
 
 /// So many iterations need no budget: a shader of nothing else does them in well under a millisecond.

@@ -21,6 +21,7 @@
 
 mod access;
 mod calls;
+mod charge;
 mod clamp;
 mod code;
 mod constants;
@@ -44,6 +45,7 @@ mod promises;
 mod reflect;
 mod refusal;
 mod renumber;
+mod report;
 mod scan;
 mod select;
 mod specialise;
