@@ -306,7 +306,6 @@ impl Engine {
             value: 0,
             batch: Some(batch),
             purpose,
-            guarded: Vec::new(),
         });
         self.submit_flights(idle, first)
     }

@@ -4,7 +4,9 @@ use crate::samples::{
     BLUR, EDGES, FMA_LOOP, MANDELBROT, NOOP, RICH, VECTOR_ADD, check_renumbered, plain_target,
     storage,
 };
-use crate::{Access, Binding, BindingKind, Features, Interface, SpecConstant, SpecEntry, Target};
+use crate::{
+    Access, Binding, BindingKind, Features, Interface, SpecConstant, SpecEntry, Target, prepare,
+};
 use std::process::Command;
 
 /// Module, uses of its bindings, bytes of push constants, workgroup.
@@ -22,7 +24,8 @@ fn the_shaders_of_the_product_pass_with_their_interfaces() {
         (EDGES, &[Read, Write], 16, [16, 16, 1]),
     ];
     for (module, accesses, push_constant_bytes, workgroup_size) in cases {
-        let interface = check_renumbered(module, &[], &plain_target());
+        let prepared = prepare(module, "main", &[], &plain_target()).expect("acceptable");
+        check_renumbered(&prepared, &plain_target());
         let bindings = (0..)
             .zip(accesses)
             .map(|(at, &access)| storage(0, at, at, access))
@@ -33,7 +36,7 @@ fn the_shaders_of_the_product_pass_with_their_interfaces() {
             workgroup_size,
             spec_constants: vec![],
         };
-        assert_eq!(interface, expected);
+        assert_eq!(prepared.interface, expected);
     }
 }
 
@@ -50,7 +53,8 @@ fn a_module_of_many_constructs_passes() {
         ..plain_target()
     };
     let constants = [(0, 32), (2, 1)].map(|(id, value)| SpecConstant { id, value });
-    let interface = check_renumbered(RICH, &constants, &target);
+    let prepared = prepare(RICH, "main", &constants, &target).expect("acceptable");
+    check_renumbered(&prepared, &target);
     let expected = Interface {
         bindings: vec![
             storage(0, 9, 0, Access::ReadWrite),
@@ -68,7 +72,7 @@ fn a_module_of_many_constructs_passes() {
         workgroup_size: [32, 2, 1],
         spec_constants: [0, 1, 2].map(|id| SpecEntry { id, size_bytes: 4 }).to_vec(),
     };
-    assert_eq!(interface, expected);
+    assert_eq!(prepared.interface, expected);
 }
 
 #[test]

@@ -5,5 +5,4 @@ mod clients;
 mod compiler;
 mod daemon;
 mod engine;
-mod shaders;
 mod strange_daemon;
