@@ -175,6 +175,19 @@ impl Event {
     }
 }
 
+impl Limit {
+    /// Its name on the bus and in the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Limit::Memory => "memory",
+            Limit::Clients => "clients",
+            Limit::Programs => "programs",
+            Limit::Buffers => "buffers",
+            Limit::Submits => "submits",
+        }
+    }
+}
+
 /// What there can be too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit {

@@ -2,7 +2,7 @@
 
 use crate::control::{Change, State};
 use crate::server::Server;
-use vkmps_broker::{Client, Event, Limit};
+use vkmps_broker::{Client, Event};
 use vkmps_bus::LogLevel;
 
 /// What the broker does not know of a client, and what is needed when the broker has forgotten it.
@@ -113,13 +113,7 @@ impl Server {
 
 /// Who was refused what, if that is what happened.
 fn limit_reached(event: &Event) -> Option<(&Client, &'static str)> {
-    let limit = match event.limit()? {
-        Limit::Memory => "memory",
-        Limit::Clients => "clients",
-        Limit::Programs => "programs",
-        Limit::Buffers => "buffers",
-        Limit::Submits => "submits",
-    };
+    let limit = event.limit()?.name();
     match event {
         Event::ConnectionRefused { client, .. }
         | Event::AllocationRefused { client, .. }

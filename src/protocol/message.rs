@@ -21,6 +21,21 @@ pub enum Priority {
     Realtime,
 }
 
+impl Priority {
+    /// All, lowest first.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Realtime];
+
+    /// Its name for people: in the configuration, on the bus, in the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Realtime => "realtime",
+        }
+    }
+}
+
 /// First message of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

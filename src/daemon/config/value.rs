@@ -206,13 +206,10 @@ pub(super) fn level<'de, D: Deserializer<'de>>(from: D) -> Result<LogLevel, D::E
 
 /// A priority.
 pub(super) fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<Priority, D::Error> {
-    let all = [
-        ("low", Priority::Low),
-        ("medium", Priority::Medium),
-        ("high", Priority::High),
-        ("realtime", Priority::Realtime),
-    ];
-    named(from, &all)
+    named(
+        from,
+        &Priority::ALL.map(|priority| (priority.name(), priority)),
+    )
 }
 
 fn named<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, T)]) -> Result<T, D::Error> {

@@ -4,7 +4,6 @@ use super::message_id::Kind;
 use tracing::{error, info, warn};
 use vkmps_broker::{Admission, Cause, Client, Event, Limit};
 use vkmps_protocol::handle::ProgramHash;
-use vkmps_protocol::message::Priority;
 
 /// A line about a client: all of them say who it is, so that `journalctl VKMPS_UID=1000` has them all. Names and texts
 /// that clients chose are quoted, control characters escaped.
@@ -75,7 +74,7 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
     let line = Line { kind, suppressed };
     match event {
         Event::ClientConnected { client, priority } => {
-            let priority = name(*priority);
+            let priority = priority.name();
             client_line!(info, line, client, { VKMPS_PRIORITY = %priority, }, "client connected");
         }
         Event::ClientDisconnected { client, cause } => disconnected(line, client, *cause),
@@ -122,7 +121,7 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
             client_line!(warn, line, client, { stream = stream, value = value, VKMPS_CODE = ?code, }, "submit refused");
         }
         Event::PriorityChanged { client, from, to } => {
-            let (from, to) = (name(*from), name(*to));
+            let (from, to) = (from.name(), to.name());
             client_line!(info, line, client, { VKMPS_PRIORITY = %to, from = %from, }, "priority changed");
         }
         _ => of_daemon(event, line),
@@ -131,13 +130,7 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
 
 /// A limit that the event before was about.
 pub(super) fn write_limit(client: &Client, limit: Limit, suppressed: Option<u64>) {
-    let limit = match limit {
-        Limit::Memory => "memory",
-        Limit::Clients => "clients",
-        Limit::Programs => "programs",
-        Limit::Buffers => "buffers",
-        Limit::Submits => "submits",
-    };
+    let limit = limit.name();
     let kind = Kind::LimitReached;
     let line = Line { kind, suppressed };
     client_line!(warn, line, client, { VKMPS_LIMIT = %limit, }, "limit reached");
@@ -240,16 +233,6 @@ fn of_daemon(event: &Event, line: Line) {
         | Event::AllocationRefused { .. }
         | Event::SubmitRefused { .. }
         | Event::PriorityChanged { .. } => {}
-    }
-}
-
-/// As the bus and the configuration have it.
-fn name(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Low => "low",
-        Priority::Medium => "medium",
-        Priority::High => "high",
-        Priority::Realtime => "realtime",
     }
 }
 
