@@ -57,6 +57,8 @@ pub(crate) struct Device {
     pub(crate) index: DeviceIndex,
     /// Hardware queues to use at most.
     pub(crate) queues: Count<1, 64>,
+    /// Loop iterations that an invocation of a shader may do.
+    pub(crate) loop_budget: Count<1, 2_147_483_647>,
 }
 
 impl Default for Device {
@@ -64,6 +66,7 @@ impl Default for Device {
         Self {
             index: DeviceIndex::Auto,
             queues: Count::known(16),
+            loop_budget: Count::known(1 << 28),
         }
     }
 }
@@ -289,6 +292,8 @@ impl Config {
         let queues = [
             "--queues".to_owned(),
             self.device.queues.number().to_string(),
+            "--loop-budget".to_owned(),
+            self.device.loop_budget.number().to_string(),
         ];
         let warn_only = self.warn_only();
         let warn_only = warn_only
@@ -332,6 +337,10 @@ impl Config {
         [
             (self.device.index != new.device.index, "device.index"),
             (self.device.queues != new.device.queues, "device.queues"),
+            (
+                self.device.loop_budget != new.device.loop_budget,
+                "device.loop-budget",
+            ),
             (self.service.bus != new.service.bus, "service.bus"),
             (self.sandbox != new.sandbox, "sandbox.warn-only"),
         ]

@@ -306,6 +306,7 @@ impl Engine {
             value: 0,
             batch: Some(batch),
             purpose,
+            guarded: Vec::new(),
         });
         self.submit_flights(idle, first)
     }

@@ -69,6 +69,8 @@ pub(crate) fn target(info: &DeviceInfo) -> Target {
             uniform_and_storage_buffer_16bit: has.uniform_buffer_16bit,
             push_constant_16bit: has.push_constant_16bit,
             uniform_buffer_standard_layout: has.uniform_buffer_standard_layout,
+            storage_buffer_array_dynamic_indexing: has.storage_buffer_array_indexing,
+            uniform_buffer_array_dynamic_indexing: has.uniform_buffer_array_indexing,
             vulkan_memory_model: has.vulkan_memory_model,
             vulkan_memory_model_device_scope: has.vulkan_memory_model_device_scope,
             int64_atomics: has.buffer_int64_atomics && has.shared_int64_atomics,
@@ -89,6 +91,8 @@ pub(crate) fn target(info: &DeviceInfo) -> Target {
         max_workgroup_invocations: info.limits.max_group_invocations,
         max_workgroup_memory_bytes: info.limits.max_shared_bytes,
         scalar_block_layout: has.scalar_block_layout,
+        robust_buffer_access2: has.robust_buffer_access2,
+        zero_initialize_workgroup_memory: has.zero_initialize_workgroup_memory,
     }
 }
 

@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vkmps_gpu::{Batch, Device, DeviceKind, Memory, Queue};
+use vkmps_gpu::{Batch, Device, DeviceKind, Memory, Queue, Word};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::ring::Completion;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
@@ -24,7 +24,7 @@ use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::limits::MAX_MESSAGE_BYTES;
 use vkmps_sandbox::Enclosed;
-use vkmps_scheduler::{Action, Config, Scheduler};
+use vkmps_scheduler::{Action, Config, JobKey, Scheduler};
 
 /// Why the engine ends.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,8 @@ pub(crate) struct Flight {
     /// None where there was no memory to record one: the flight only keeps its place in the queue.
     pub(crate) batch: Option<Batch>,
     pub(crate) purpose: Purpose,
+    /// Jobs with guarded loops, and where their shaders say that they ended one.
+    pub(crate) guarded: Vec<(JobKey, Word)>,
 }
 
 /// What a batch is for.
@@ -123,6 +125,8 @@ pub(crate) struct Engine {
     pub(crate) progressed: Duration,
     /// When doorbells were last looked at.
     pub(crate) glanced: Duration,
+    /// Loop iterations that an invocation of a shader may do.
+    pub(crate) loop_budget: u32,
     /// Whether polling is allowed here.
     pub(crate) polls: bool,
     /// Sessions whose clients may poll at the same time.
@@ -270,6 +274,7 @@ impl Engine {
             now: Duration::ZERO,
             progressed: Duration::ZERO,
             glanced: Duration::ZERO,
+            loop_budget: options.loop_budget,
             polls,
             pollers,
             waker: Waker::start(wakers)?,

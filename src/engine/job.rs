@@ -102,6 +102,14 @@ impl Job {
         (self.dispatches, self.failure) = (dispatches, failure);
     }
 
+    /// Whether a program of it counts the iterations of its loops.
+    pub(crate) fn has_guarded_loops(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Dispatch { program, .. } => program.pipeline.uses_desk(),
+            Step::Copy { .. } | Step::Fill { .. } | Step::Update { .. } => false,
+        })
+    }
+
     /// Steps of one stage.
     pub(crate) fn stage(&self, stage: usize) -> &[Step] {
         let Some(end) = self.stages.get(stage) else {

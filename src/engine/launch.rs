@@ -4,7 +4,7 @@ use crate::builder::code;
 use crate::engine::{Engine, Failure, Flight, Purpose};
 use crate::job::{Job, Step};
 use std::time::Duration;
-use vkmps_gpu::{Batch, Bind, Error, Timing};
+use vkmps_gpu::{Batch, Bind, Error, Part, Timing, Word};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
 use vkmps_scheduler::{Action, Input, JobKey, Level};
@@ -37,7 +37,8 @@ impl Engine {
     fn submit_levels(&mut self, queue: usize, levels: Vec<Level>) -> Result<(), Failure> {
         let first = self.queues[queue].flights.len();
         for level in levels {
-            let batch = match self.record_level(queue, &level) {
+            let mut guarded = Vec::new();
+            let batch = match self.record_level(queue, &level, &mut guarded) {
                 Ok(batch) => Some(batch),
                 // Clients may take all memory there is: this level's jobs fail, in their turn, and nobody else's.
                 Err(error @ (Error::OutOfDeviceMemory | Error::OutOfHostMemory)) => {
@@ -55,15 +56,26 @@ impl Engine {
                 value: 0,
                 batch,
                 purpose: Purpose::Level,
+                guarded,
             });
         }
         self.submit_flights(queue, first)
     }
 
-    fn record_level(&mut self, queue: usize, level: &Level) -> Result<Batch, Error> {
+    fn record_level(
+        &mut self,
+        queue: usize,
+        level: &Level,
+        guarded: &mut Vec<(JobKey, Word)>,
+    ) -> Result<Batch, Error> {
         let mut batch = self.spare_batch(queue)?;
         batch.begin()?;
-        self.record(&mut batch, level)?;
+        for key in &level.jobs {
+            if self.jobs.get(*key).has_guarded_loops() {
+                guarded.push((*key, batch.budget(self.loop_budget)?));
+            }
+        }
+        self.record(&mut batch, level, guarded)?;
         batch.end()?;
         Ok(batch)
     }
@@ -102,15 +114,24 @@ impl Engine {
     }
 
     /// All stages of all jobs: what is in one stage may run at the same time.
-    fn record(&mut self, batch: &mut Batch, level: &Level) -> Result<(), Error> {
+    fn record(
+        &mut self,
+        batch: &mut Batch,
+        level: &Level,
+        guarded: &[(JobKey, Word)],
+    ) -> Result<(), Error> {
         let mut broken = Vec::new();
         let mut bindings = Vec::new();
         for stage in 0..level.stages as usize {
             if stage > 0 {
                 batch.barrier()?;
             }
+            let mut guarded = guarded.iter().peekable();
             for key in &level.jobs {
-                match record_stage(batch, self.jobs.get(*key), stage, &mut bindings) {
+                // In the order of the level's jobs.
+                let word = guarded.next_if(|(job, _)| job == key);
+                let word = word.map_or(Word::COMMON, |(_, word)| *word);
+                match record_stage(batch, self.jobs.get(*key), stage, word, &mut bindings) {
                     Ok(()) => {}
                     // The checks before this one let something through: its owner's problem, nobody else's.
                     Err(Error::InvalidUse(_)) => broken.push(*key),
@@ -149,6 +170,12 @@ impl Engine {
                 let took = state.pace.completed(self.now);
                 let ran = flight.batch.is_some();
                 if let Some(mut batch) = flight.batch {
+                    for (key, word) in flight.guarded {
+                        if batch.is_used_up(word)? {
+                            let job = self.jobs.get_mut(key);
+                            job.failure.get_or_insert(ErrorCode::LoopBudget);
+                        }
+                    }
                     batch.release()?;
                     state.spare.push(batch);
                 }
@@ -297,6 +324,7 @@ fn record_stage<'a>(
     batch: &mut Batch,
     job: &'a Job,
     stage: usize,
+    word: Word,
     binds: &mut Vec<Bind<'a>>,
 ) -> Result<(), Error> {
     for step in job.stage(stage) {
@@ -320,13 +348,14 @@ fn record_stage<'a>(
                             range: bound.range,
                         }),
                 );
-                batch.dispatch(
-                    &program.pipeline,
-                    binds,
-                    &job.data[push.start..push.end],
-                    *base,
-                    *groups,
-                )?;
+                let push = &job.data[push.start..push.end];
+                let part = Part {
+                    base: *base,
+                    groups: *groups,
+                    whole: *groups,
+                    word,
+                };
+                batch.dispatch_part(&program.pipeline, binds, push, part)?;
             }
             Step::Copy {
                 source,

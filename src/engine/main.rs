@@ -26,6 +26,7 @@ use clap::Parser;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use vkmps_gpu::MAX_BUDGET;
 use vkmps_ipc::socket::Seqpacket;
 use vkmps_sandbox::{Check, Enclosed, Failure, Reach, Role, Unprivileged};
 
@@ -49,6 +50,10 @@ pub(crate) struct Options {
     /// Hardware queues to use at most.
     #[arg(long, value_name = "N", default_value_t = 16)]
     queues: u32,
+    /// Loop iterations that an invocation of a shader may do at most.
+    #[arg(long, value_name = "N", default_value_t = 1 << 28,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BUDGET)))]
+    loop_budget: u32,
     /// Threads that wake clients; by default one for each eight cores.
     #[arg(long, value_name = "N")]
     wakers: Option<usize>,

@@ -70,7 +70,8 @@ impl Memory {
     pub fn allocate(device: &Arc<Device>, len: u64, kind: Kind) -> Result<Arc<Self>, Error> {
         match kind {
             Kind::DeviceLocal => Self::allocate_local(device, len),
-            Kind::HostVisible => Self::allocate_visible(device, len),
+            Kind::Near => Self::allocate_visible(device, len, NEAR),
+            Kind::HostVisible => Self::allocate_visible(device, len, CACHED),
         }
     }
 
@@ -129,12 +130,16 @@ impl Memory {
         new.bind(&allocate, "vkAllocateMemory")
     }
 
-    fn allocate_visible(device: &Arc<Device>, len: u64) -> Result<Arc<Self>, Error> {
+    fn allocate_visible(
+        device: &Arc<Device>,
+        len: u64,
+        wanted: vk::MemoryPropertyFlags,
+    ) -> Result<Arc<Self>, Error> {
         let new = Self::with_buffer(device, len, vk::ExternalMemoryHandleTypeFlags::empty())?;
         let needs = new.requirements();
-        let cached = COHERENT | vk::MemoryPropertyFlags::HOST_CACHED;
         let kind = device
-            .memory_type(needs.memory_type_bits, cached)
+            .memory_type(needs.memory_type_bits, COHERENT | wanted)
+            .or_else(|| device.memory_type(needs.memory_type_bits, COHERENT | CACHED))
             .or_else(|| device.memory_type(needs.memory_type_bits, COHERENT))
             .ok_or(Error::Unsupported("coherent host-visible memory"))?;
         let allocate = vk::MemoryAllocateInfo::default()
@@ -229,6 +234,8 @@ fn local_type(device: &Device, bits: u32) -> Result<u32, Error> {
     local.ok_or(Error::Unsupported("device-local memory for buffers"))
 }
 
+const CACHED: vk::MemoryPropertyFlags = vk::MemoryPropertyFlags::HOST_CACHED;
+const NEAR: vk::MemoryPropertyFlags = vk::MemoryPropertyFlags::DEVICE_LOCAL;
 const COHERENT: vk::MemoryPropertyFlags = vk::MemoryPropertyFlags::from_raw(
     vk::MemoryPropertyFlags::HOST_VISIBLE.as_raw()
         | vk::MemoryPropertyFlags::HOST_COHERENT.as_raw(),

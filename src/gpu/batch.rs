@@ -1,6 +1,7 @@
 //! A command buffer's life: begun, recorded, ended, submitted, completed, begun again.
 
 use crate::descriptors::DescriptorPools;
+use crate::desk::Desk;
 use crate::device::Device;
 use crate::error::{self, Error};
 use crate::memory::Memory;
@@ -23,6 +24,7 @@ pub struct Batch {
     pub(crate) pipelines: Vec<Arc<Pipeline>>,
     /// Scratch of [`Batch::dispatch`], kept to save its allocation.
     pub(crate) infos: Vec<vk::DescriptorBufferInfo>,
+    pub(crate) desk: Desk,
     pool: vk::CommandPool,
     queries: vk::QueryPool,
     state: State,
@@ -66,6 +68,7 @@ impl Batch {
             memories: Vec::new(),
             pipelines: Vec::new(),
             infos: Vec::new(),
+            desk: Desk::default(),
             pool: vk::CommandPool::null(),
             queries: vk::QueryPool::null(),
             state: State::Empty,
@@ -87,6 +90,7 @@ impl Batch {
             .map_err(error::object("vkResetCommandPool"))?;
         // SAFETY: as above.
         unsafe { self.sets.reset() }?;
+        self.desk.clear();
         let info = vk::CommandBufferBeginInfo::default()
             .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: the pool was just reset, so the command buffer is initial and not in use; `&mut self` excludes others.
@@ -298,11 +302,14 @@ impl Drop for Batch {
             std::mem::forget(Arc::clone(&self.device));
             std::mem::forget(std::mem::take(&mut self.memories));
             std::mem::forget(std::mem::take(&mut self.pipelines));
+            std::mem::forget(std::mem::take(&mut self.desk));
             return;
         }
         let raw = &self.device.raw;
         // SAFETY: the GPU does not use the batch (settle).
         unsafe { self.sets.destroy() };
+        // SAFETY: as above.
+        unsafe { self.desk.destroy(&self.device) };
         // SAFETY: as above; null is allowed.
         unsafe { raw.destroy_query_pool(self.queries, None) };
         // SAFETY: as above; this frees the command buffer too.

@@ -1,5 +1,6 @@
 //! An opened device: what all other objects hold.
 
+use crate::desk;
 use crate::error::{self, Error};
 use crate::info::DeviceInfo;
 use crate::queue::Queue;
@@ -14,6 +15,8 @@ pub struct Device {
     pub(crate) push: Option<khr::push_descriptor::Device>,
     pub(crate) host: Option<ext::external_memory_host::Device>,
     pub(crate) export: Option<Export>,
+    /// Of descriptor set 1, see desk.rs.
+    pub(crate) desk_layout: vk::DescriptorSetLayout,
 }
 
 /// How a device is opened.
@@ -51,7 +54,9 @@ impl Device {
         if !options.robust {
             info.features = info.features.without_robustness();
         }
-        let device = Arc::new(Self::create(info, options, count)?);
+        let mut device = Self::create(info, options, count)?;
+        device.desk_layout = desk::create_layout(&device.raw)?;
+        let device = Arc::new(device);
         let queues = (0..count)
             .map(|index| {
                 // SAFETY: the device was just created with `count` queues of this family.
@@ -106,6 +111,7 @@ impl Device {
             push,
             host,
             export,
+            desk_layout: vk::DescriptorSetLayout::null(),
             info,
         })
     }
@@ -133,6 +139,11 @@ impl Drop for Device {
     fn drop(&mut self) {
         // SAFETY: every object of the device holds its Arc, so all are destroyed; a Queue waits for its work before it
         // lets go of that Arc.
+        unsafe {
+            self.raw
+                .destroy_descriptor_set_layout(self.desk_layout, None);
+        };
+        // SAFETY: as above, and the layout was the last of its objects.
         unsafe { self.raw.destroy_device(None) };
     }
 }

@@ -25,6 +25,9 @@ pub struct Memory {
 pub enum Kind {
     /// With the device, and exportable where [`Device::exports`].
     DeviceLocal,
+    /// As [`Kind::HostVisible`], but the device's own where the host can reach that: quick for the device to read, slow
+    /// for the host.
+    Near,
     /// Mapped for [`Memory::read`] and [`Memory::write`], coherent, cached if possible.
     HostVisible,
 }

@@ -28,6 +28,21 @@ pub(crate) fn check(words: &[u32], entry: &str) -> Result<(), Error> {
     ))
 }
 
+/// Whether the module, which is well-formed, uses descriptor set 1.
+pub(crate) fn uses_desk(words: &[u32]) -> bool {
+    let mut rest = words.get(HEADER_WORDS..).unwrap_or_default();
+    while let Some(&first) = rest.first() {
+        let (instruction, after) = rest.split_at(((first >> 16) as usize).clamp(1, rest.len()));
+        if let [first, _, DESCRIPTOR_SET, 1] = instruction
+            && first & 0xffff == DECORATE
+        {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
 /// Whether a literal string (little-endian bytes, ended by NUL) equals `text`.
 fn is_text(words: &[u32], text: &str) -> bool {
     let bytes = words.iter().flat_map(|word| word.to_le_bytes());
@@ -37,6 +52,8 @@ fn is_text(words: &[u32], text: &str) -> bool {
 const MAGIC: u32 = 0x0723_0203;
 const HEADER_WORDS: usize = 5;
 const ENTRY_POINT: u32 = 15;
+const DECORATE: u32 = 71;
+const DESCRIPTOR_SET: u32 = 34;
 const GL_COMPUTE: u32 = 5;
 const MALFORMED: Error = Error::InvalidUse("the module is not well-formed SPIR-V");
 

@@ -24,6 +24,8 @@ pub struct Pipeline {
     pub(crate) storage_count: u32,
     pub(crate) uniform_count: u32,
     pub(crate) push_bytes: u32,
+    /// The module uses descriptor set 1.
+    pub(crate) desk: bool,
 }
 
 /// What a pipeline is made of.
@@ -33,7 +35,7 @@ pub struct PipelineDesc<'a> {
     pub words: &'a [u32],
     /// The name of its compute entry point.
     pub entry: &'a str,
-    /// The bindings of set 0; the index is the binding's number.
+    /// The bindings of set 0; the index is the binding's number. Set 1 is the batch's.
     pub slots: &'a [Slot],
     /// The length of the push constants, a multiple of 4.
     pub push_bytes: u32,
@@ -92,6 +94,11 @@ impl Pipeline {
         Ok(Arc::new(new))
     }
 
+    /// Whether its module uses descriptor set 1: it may have loops with a budget.
+    pub fn uses_desk(&self) -> bool {
+        self.desk
+    }
+
     /// The number of descriptors in all slots.
     pub(crate) fn descriptors(&self) -> u32 {
         self.storage_count + self.uniform_count
@@ -113,9 +120,14 @@ impl Pipeline {
             };
             *count = count.saturating_add(slot.count);
         }
-        if storage > limits.max_storage_buffers
-            || uniform > limits.max_uniform_buffers
-            || storage.saturating_add(uniform) > limits.max_buffers
+        let desk = module::uses_desk(desc.words);
+        let (own_storage, own_uniform) = (2 * u32::from(desk), u32::from(desk));
+        if storage.saturating_add(own_storage) > limits.max_storage_buffers
+            || uniform.saturating_add(own_uniform) > limits.max_uniform_buffers
+            || storage
+                .saturating_add(uniform)
+                .saturating_add(own_storage + own_uniform)
+                > limits.max_buffers
         {
             return Err(Error::InvalidUse("too many buffers in a pipeline"));
         }
@@ -132,6 +144,7 @@ impl Pipeline {
             storage_count: storage,
             uniform_count: uniform,
             push_bytes: desc.push_bytes,
+            desk,
         })
     }
 
@@ -152,13 +165,14 @@ impl Pipeline {
         // SAFETY: the device is alive, the bindings live through the call and their counts are within the limits.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&create, None) }
             .map_err(error::object("vkCreateDescriptorSetLayout"))?;
-        let sets = [self.set_layout];
+        let sets = [self.set_layout, self.device.desk_layout];
+        let sets = if self.desk { &sets[..] } else { &sets[..1] };
         let push = [vk::PushConstantRange::default()
             .stage_flags(vk::ShaderStageFlags::COMPUTE)
             .size(self.push_bytes)];
         let push = if self.push_bytes == 0 { &[] } else { &push[..] };
         let create = vk::PipelineLayoutCreateInfo::default()
-            .set_layouts(&sets)
+            .set_layouts(sets)
             .push_constant_ranges(push);
         // SAFETY: the set layout was just created; the range is within the limits (`described`).
         self.layout = unsafe { raw.create_pipeline_layout(&create, None) }

@@ -1,6 +1,7 @@
 //! The commands of a batch: checked, then recorded.
 
 use crate::batch::{Batch, WORK_READS, WORK_STAGES, WORK_WRITES};
+use crate::desk::{Block, Word};
 use crate::error::Error;
 use crate::info::Limits;
 use crate::memory::Memory;
@@ -23,12 +24,24 @@ pub struct Bind<'a> {
     pub range: u64,
 }
 
+/// The part of a grid that one dispatch runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its first workgroup.
+    pub base: [u32; 3],
+    /// Its workgroups.
+    pub groups: [u32; 3],
+    /// The workgroups of the whole grid, which is what shaders see as their number.
+    pub whole: [u32; 3],
+    /// The budget of loop iterations, on the desk of the same batch.
+    pub word: Word,
+}
+
 impl Batch {
     /// Runs `groups` workgroups, numbered from `base`. It may run concurrently with all since the last barrier.
     ///
     /// # Errors
-    /// `InvalidUse` unless each descriptor is bound exactly once, inside its memory and aligned, the push constants have
-    /// the pipeline's length and the workgroups are within the limits.
+    /// As [`Batch::dispatch_part`].
     pub fn dispatch(
         &mut self,
         pipeline: &Arc<Pipeline>,
@@ -37,6 +50,33 @@ impl Batch {
         base: [u32; 3],
         groups: [u32; 3],
     ) -> Result<(), Error> {
+        let part = Part {
+            base,
+            groups,
+            whole: groups,
+            word: Word::COMMON,
+        };
+        self.dispatch_part(pipeline, bindings, push, part)
+    }
+
+    /// Runs a part of a grid. The parts of one grid may run in any order, also concurrently, as its workgroups may.
+    ///
+    /// # Errors
+    /// `InvalidUse` unless each descriptor is bound exactly once, inside its memory and aligned, the push constants have
+    /// the pipeline's length and the workgroups are within the limits.
+    pub fn dispatch_part(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        bindings: &[Bind<'_>],
+        push: &[u8],
+        part: Part,
+    ) -> Result<(), Error> {
+        let Part {
+            base,
+            groups,
+            whole,
+            word,
+        } = part;
         self.check_recording()?;
         if !Arc::ptr_eq(&pipeline.device, &self.device) {
             return Err(OTHER_DEVICE);
@@ -52,6 +92,23 @@ impl Batch {
         }
         self.bind_pipeline(pipeline);
         self.bind_descriptors(pipeline)?;
+        if pipeline.desk {
+            let groups = whole;
+            let (set, offset) = self.desk.write(&self.device, Block { groups, word })?;
+            let point = vk::PipelineBindPoint::COMPUTE;
+            let layout = pipeline.layout;
+            // SAFETY: recording; the set has the layout's set 1 and is the batch's, the offset is in its buffer.
+            unsafe {
+                self.device.raw.cmd_bind_descriptor_sets(
+                    self.commands,
+                    point,
+                    layout,
+                    1,
+                    &[set],
+                    &[offset],
+                );
+            }
+        }
         let (raw, commands) = (&self.device.raw, self.commands);
         if !push.is_empty() {
             let stage = vk::ShaderStageFlags::COMPUTE;

@@ -100,11 +100,14 @@ pub enum ErrorCode {
     /// An operating-system call failed; the text says which.
     #[error("system error")]
     System = 27,
+    /// A shader's loops did more iterations than an invocation may do; its buffers hold what it left.
+    #[error("a shader used up its budget of loop iterations")]
+    LoopBudget = 28,
 }
 
 impl ErrorCode {
     /// All codes, in order.
-    pub const ALL: [ErrorCode; 27] = [
+    pub const ALL: [ErrorCode; 28] = [
         ErrorCode::NoDaemon,
         ErrorCode::DaemonFull,
         ErrorCode::VersionMismatch,
@@ -132,6 +135,7 @@ impl ErrorCode {
         ErrorCode::Draining,
         ErrorCode::NoDevice,
         ErrorCode::System,
+        ErrorCode::LoopBudget,
     ];
 
     /// The number on the wire; never 0.
@@ -173,6 +177,6 @@ mod tests {
             assert_eq!(ErrorCode::try_from(code.number()), Ok(code));
         }
         assert!(ErrorCode::try_from(0).is_err());
-        assert!(ErrorCode::try_from(28).is_err());
+        assert!(ErrorCode::try_from(29).is_err());
     }
 }

@@ -7,7 +7,7 @@
 //! both. NonWritable and NonReadable decorations are not consulted: they are the client's claim, and the code says.
 
 use crate::calls::callee;
-use crate::descriptors::{array_length, check_index};
+use crate::descriptors::{DynamicIndexing, array_length, check_index};
 use crate::layout::Types;
 use crate::refusal::Refusal;
 use rspirv::dr::{Function, Instruction, Module};
@@ -72,6 +72,7 @@ pub(crate) fn uses(
     let mut analysis = Analysis {
         types,
         globals,
+        dynamic: DynamicIndexing::of(module),
         parameters: HashMap::new(),
         uses: HashMap::new(),
     };
@@ -85,6 +86,7 @@ struct Analysis<'m> {
     types: &'m Types,
     /// Type by module-scope variable.
     globals: HashMap<Word, Word>,
+    dynamic: DynamicIndexing,
     /// Parameters by function.
     parameters: HashMap<Word, Vec<Word>>,
     /// Uses by variable and by parameter; ids are unique in the module.
@@ -170,12 +172,12 @@ impl Analysis<'_> {
         pointer: Word,
         type_: Word,
     ) -> Result<(), Refusal> {
-        let Some(length) = array_length(self.types, type_) else {
+        let Some(array) = array_length(self.types, type_) else {
             return Ok(());
         };
         match instruction.class.opcode {
             Op::AccessChain | Op::InBoundsAccessChain if instruction.operands.len() > 1 => {
-                check_index(self.types, length, instruction)
+                check_index(self.types, array, self.dynamic, instruction)
             }
             Op::AccessChain | Op::InBoundsAccessChain | Op::CopyObject | Op::FunctionCall => Ok(()),
             opcode => {

@@ -5,7 +5,7 @@ use crate::limits::MAX_BINDINGS;
 use crate::reflect::BindingKind;
 use crate::refusal::Refusal;
 use rspirv::dr::{Instruction, Module, Operand};
-use rspirv::spirv::{Decoration, Op, StorageClass, Word};
+use rspirv::spirv::{Capability, Decoration, Op, StorageClass, Word};
 
 /// A variable that stands for one descriptor or an array of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,20 +47,58 @@ pub(crate) fn variables<'m>(
 }
 
 /// Length of the descriptor array that a pointer of type `pointer` points at; `None` for any other pointer.
-pub(crate) fn array_length(types: &Types, pointer: Word) -> Option<Word> {
-    let (StorageClass::Uniform | StorageClass::StorageBuffer, pointee) = types.pointee(pointer)?
-    else {
-        return None;
-    };
+pub(crate) fn array_length(types: &Types, pointer: Word) -> Option<(StorageClass, Word)> {
+    let (class, pointee) = types.pointee(pointer)?;
     match types.get(pointee)? {
-        Type::Array { element, length } if is_block(types, *element) => Some(*length),
+        Type::Array { length, .. } if is_descriptor_array(types, class, pointee) => {
+            Some((class, *length))
+        }
         _ => None,
     }
 }
 
-/// Checks that an access chain of such an array begins with a constant below its length: buffer robustness does
-/// not cover the choice of the buffer.
-pub(crate) fn check_index(types: &Types, length: Word, chain: &Instruction) -> Result<(), Refusal> {
+/// Whether a variable of this class and type is an array of buffers.
+pub(crate) fn is_descriptor_array(types: &Types, class: StorageClass, type_: Word) -> bool {
+    matches!(class, StorageClass::Uniform | StorageClass::StorageBuffer)
+        && matches!(types.get(type_), Some(Type::Array { element, .. }) if is_block(types, *element))
+}
+
+/// Arrays of buffers that the module may index with what is no constant.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DynamicIndexing {
+    storage: bool,
+    uniform: bool,
+}
+
+impl DynamicIndexing {
+    /// By the capabilities that the module declares; the gate knows that the device has them.
+    pub(crate) fn of(module: &Module) -> Self {
+        let declares = |wanted| {
+            module
+                .capabilities
+                .iter()
+                .any(|capability| capability.operands.first() == Some(&Operand::Capability(wanted)))
+        };
+        DynamicIndexing {
+            storage: declares(Capability::StorageBufferArrayDynamicIndexing),
+            uniform: declares(Capability::UniformBufferArrayDynamicIndexing),
+        }
+    }
+
+    /// The storage buffers of old modules are in the class of uniform ones.
+    fn allows(self, class: StorageClass) -> bool {
+        self.storage || (self.uniform && class == StorageClass::Uniform)
+    }
+}
+
+/// Checks that an access chain of such an array begins with a constant below its length, or with a value that `clamp`
+/// bounds: buffer robustness does not cover the choice of the buffer.
+pub(crate) fn check_index(
+    types: &Types,
+    (class, length): (StorageClass, Word),
+    dynamic: DynamicIndexing,
+    chain: &Instruction,
+) -> Result<(), Refusal> {
     let index = chain.operands.get(1).and_then(Operand::id_ref_any);
     let id = index.unwrap_or_default();
     match (
@@ -68,6 +106,7 @@ pub(crate) fn check_index(types: &Types, length: Word, chain: &Instruction) -> R
         types.constants.unsigned(length),
     ) {
         (Some(index), Some(length)) if index < length => Ok(()),
+        (None, Some(_)) if dynamic.allows(class) => Ok(()),
         _ => Err(Refusal::DescriptorIndex { id }),
     }
 }

@@ -114,11 +114,15 @@ fn check_capability(capability: Capability, features: &Features) -> Result<(), R
     let (feature, present) = match capability {
         // The base of every Vulkan compute module.
         Capability::Matrix | Capability::Shader => return Ok(()),
-        // Quantifies what a declared array may be indexed with; `descriptors` asks for constants anyway.
-        Capability::StorageBufferArrayDynamicIndexing
-        | Capability::UniformBufferArrayDynamicIndexing => {
-            return Ok(());
-        }
+        // The choice of a buffer is clamped to those that are bound.
+        Capability::StorageBufferArrayDynamicIndexing => (
+            "shaderStorageBufferArrayDynamicIndexing",
+            features.storage_buffer_array_dynamic_indexing,
+        ),
+        Capability::UniformBufferArrayDynamicIndexing => (
+            "shaderUniformBufferArrayDynamicIndexing",
+            features.uniform_buffer_array_dynamic_indexing,
+        ),
         // Arithmetic on other widths: no reach beyond the invocation.
         Capability::Int8 => ("shaderInt8", features.int8),
         Capability::Int16 => ("shaderInt16", features.int16),
@@ -240,7 +244,7 @@ fn why_refused(capability: Capability) -> &'static str {
         | Capability::ShaderNonUniform
         | Capability::StorageBufferArrayNonUniformIndexing
         | Capability::UniformBufferArrayNonUniformIndexing => {
-            "the choice of a descriptor is not bounds-checked by the device; use constant indices"
+            "what differs within a subgroup must not choose a buffer here; use uniform indices"
         }
         Capability::Kernel | Capability::Linkage => {
             "this is not Vulkan; compile for Vulkan compute"

@@ -25,6 +25,8 @@ pub(crate) enum Type {
 #[derive(Debug)]
 pub(crate) struct Types {
     by_id: HashMap<Word, Type>,
+    /// Width in bits of integer types.
+    integers: HashMap<Word, u32>,
     pub(crate) constants: Constants,
     pub(crate) decorations: Decorations,
 }
@@ -43,6 +45,18 @@ impl Types {
             by_id: types
                 .filter_map(|type_| Some((type_.result_id?, read(type_)?)))
                 .collect(),
+            integers: module
+                .types_global_values
+                .iter()
+                .filter_map(|type_| match type_.operands.first() {
+                    Some(Operand::LiteralBit32(width_bits))
+                        if type_.class.opcode == Op::TypeInt =>
+                    {
+                        Some((type_.result_id?, *width_bits))
+                    }
+                    _ => None,
+                })
+                .collect(),
             constants: Constants::of(module),
             decorations: Decorations::of(module),
         }
@@ -50,6 +64,11 @@ impl Types {
 
     pub(crate) fn get(&self, id: Word) -> Option<&Type> {
         self.by_id.get(&id)
+    }
+
+    /// Bits of an integer type; `None` for any other.
+    pub(crate) fn integer_bits(&self, id: Word) -> Option<u32> {
+        self.integers.get(&id).copied()
     }
 
     /// Storage class and pointee of a pointer type.

@@ -12,30 +12,50 @@
 //!    unreached functions, unused variables);
 //! 7. `reflect`: bindings, push constants and workgroup, against the limits of the device;
 //! 8. `renumber`: the client's (set, binding) pairs become bindings 0, 1, 2... of set 0;
-//! 9. `validate` again, since a wrong rewrite must not reach the driver.
+//! 9. `instrument`: what a module claims of itself is dropped (`promises`), what it reads is initialised
+//!    (`initialise`), what it indexes is clamped (`clamp`), its grid can be cut (`grid`), its loops end (`guard`);
+//! 10. `validate` again, since a wrong rewrite must not reach the driver.
 //!
 //! Nothing here trusts a module's own claims where the code can be asked: an unread buffer is one that no
 //! instruction reads, not one that is decorated so.
 
 mod access;
 mod calls;
+mod charge;
+mod clamp;
+mod code;
 mod constants;
+mod counted;
+mod daemon_set;
 mod debug;
 mod decorations;
 mod descriptors;
+mod edit;
+mod facts;
+mod flow;
 mod gate;
+mod grid;
+mod guard;
+mod initialise;
+mod instrument;
 mod layout;
 mod limits;
 mod parse;
+mod promises;
 mod reflect;
 mod refusal;
 mod renumber;
+mod report;
 mod scan;
 mod select;
 mod specialise;
+mod splice;
 mod target;
+mod trips;
 mod validate;
 
+#[cfg(test)]
+mod hardening;
 #[cfg(test)]
 mod mutations;
 #[cfg(test)]
@@ -45,9 +65,12 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use daemon_set::{
+    CONSTANTS_BINDING, DAEMON_SET, REPORTS_BINDING, WORDS_BINDING, uses_daemon_set,
+};
 pub use limits::{
-    MAX_BINDINGS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES, MAX_MODULE_BYTES, MAX_NESTING,
-    MAX_SPEC_CONSTANTS,
+    MAX_BINDINGS, MAX_EXPANDED_INSTRUCTIONS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES,
+    MAX_MODULE_BYTES, MAX_NESTING, MAX_SPEC_CONSTANTS,
 };
 pub use reflect::{Access, Binding, BindingKind, Interface};
 pub use refusal::Refusal;
@@ -55,6 +78,8 @@ pub use specialise::{SpecConstant, SpecEntry};
 pub use target::{Features, Target};
 
 use rspirv::binary::Assemble;
+use rspirv::dr::Module;
+use rspirv::spirv::Word;
 
 /// A module that passed the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +105,32 @@ pub fn prepare(
     constants: &[SpecConstant],
     target: &Target,
 ) -> Result<Prepared, Refusal> {
+    let Admitted {
+        mut module,
+        calls,
+        interface,
+    } = admit(module, entry, constants, target)?;
+    instrument::instrument(&mut module, &calls, interface.workgroup_size, target)?;
+    let words = module.assemble();
+    validate::validate(&words, target).map_err(Refusal::after_rewrite)?;
+    Ok(Prepared { words, interface })
+}
+
+/// A module that passed the gate, before anything is added to it.
+pub(crate) struct Admitted {
+    pub(crate) module: Module,
+    /// Its functions, callees first.
+    pub(crate) calls: Vec<Word>,
+    pub(crate) interface: Interface,
+}
+
+/// The gate: steps 1 to 8.
+pub(crate) fn admit(
+    module: &[u8],
+    entry: &str,
+    constants: &[SpecConstant],
+    target: &Target,
+) -> Result<Admitted, Refusal> {
     let words = debug::strip(&scan::words(module)?);
     validate::validate(&words, target)?;
     let mut parsed = parse::parse(&words)?;
@@ -89,10 +140,9 @@ pub fn prepare(
     gate::check_contents(&parsed.module)?;
     let interface = reflect::interface(&parsed.module, &calls, spec_constants, target)?;
     renumber::into_set_zero(&mut parsed.module, &interface.descriptors);
-    let words = parsed.module.assemble();
-    validate::validate(&words, target).map_err(Refusal::after_rewrite)?;
-    Ok(Prepared {
-        words,
+    Ok(Admitted {
+        module: parsed.module,
+        calls,
         interface: interface.public,
     })
 }

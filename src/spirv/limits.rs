@@ -22,6 +22,10 @@ pub const MAX_BINDINGS: usize = 1024;
 /// 270 336 invocations of a large GPU.
 pub const MAX_INVOCATION_BYTES: u64 = 64 << 10;
 
+/// Instructions of an entry point with all calls expanded, as drivers expand them: a chain of functions that call the
+/// next one twice doubles with each.
+pub const MAX_EXPANDED_INSTRUCTIONS: u64 = 4 << 20;
+
 /// Specialization values of one request.
 pub const MAX_SPEC_CONSTANTS: usize = 4096;
 

@@ -227,6 +227,16 @@ fn declared_size(module: &Module, types: &Types) -> Result<[u64; 3], Refusal> {
 }
 
 fn check_workgroup_memory(module: &Module, types: &Types, target: &Target) -> Result<(), Refusal> {
+    let bytes = workgroup_bytes(module, types)?;
+    let limit = target.max_workgroup_memory_bytes;
+    if bytes > u64::from(limit) {
+        return Err(Refusal::WorkgroupMemory { bytes, limit });
+    }
+    Ok(())
+}
+
+/// Bytes of workgroup memory as Vulkan counts them.
+pub(crate) fn workgroup_bytes(module: &Module, types: &Types) -> Result<u64, Refusal> {
     let mut bytes = 0u64;
     for (_, _, type_) in
         variables(module, types).filter(|(_, class, _)| *class == StorageClass::Workgroup)
@@ -234,11 +244,7 @@ fn check_workgroup_memory(module: &Module, types: &Types, target: &Target) -> Re
         let (size, align) = types.std430(type_).ok_or(Refusal::Unsized { id: type_ })?;
         bytes = round_up(bytes, align).saturating_add(size);
     }
-    let limit = target.max_workgroup_memory_bytes;
-    if bytes > u64::from(limit) {
-        return Err(Refusal::WorkgroupMemory { bytes, limit });
-    }
-    Ok(())
+    Ok(bytes)
 }
 
 fn check_invocation_memory(module: &Module, types: &Types) -> Result<(), Refusal> {

@@ -1,8 +1,8 @@
 //! Why a module was turned away.
 
 use crate::limits::{
-    MAX_BINDINGS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES, MAX_MODULE_BYTES, MAX_NESTING,
-    MAX_SPEC_CONSTANTS,
+    MAX_BINDINGS, MAX_EXPANDED_INSTRUCTIONS, MAX_FUNCTIONS, MAX_ID_BOUND, MAX_INVOCATION_BYTES,
+    MAX_MODULE_BYTES, MAX_NESTING, MAX_SPEC_CONSTANTS,
 };
 use rspirv::spirv::{Capability, ExecutionMode, Op, StorageClass, Word};
 use thiserror::Error;
@@ -115,6 +115,10 @@ pub enum Refusal {
         "an invocation's variables take {bytes} bytes of {MAX_INVOCATION_BYTES}; use a buffer for them"
     )]
     InvocationMemory { bytes: u64 },
+    #[error(
+        "function %{id} has more than {MAX_EXPANDED_INSTRUCTIONS} instructions with its calls expanded; call less"
+    )]
+    Expansion { id: Word },
     #[error("the rewritten module is invalid: {diagnostic}; report this as a bug")]
     Rewrite { diagnostic: String },
 }
@@ -161,6 +165,7 @@ impl Refusal {
             Refusal::WorkgroupMemory { .. } => 35,
             Refusal::Rewrite { .. } => 36,
             Refusal::InvocationMemory { .. } => 37,
+            Refusal::Expansion { .. } => 38,
         }
     }
 

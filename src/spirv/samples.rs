@@ -2,7 +2,8 @@
 
 use crate::target::{Features, Target};
 use crate::validate::assemble;
-use crate::{Access, Binding, BindingKind, Interface, Prepared, Refusal, SpecConstant, prepare};
+use crate::{Access, Binding, BindingKind, Interface, Refusal, SpecConstant, admit, prepare};
+use rspirv::binary::Assemble;
 
 /// A device with 128 bytes of push constants and no optional features.
 pub(crate) fn plain_target() -> Target {
@@ -14,6 +15,8 @@ pub(crate) fn plain_target() -> Target {
         max_workgroup_invocations: 1024,
         max_workgroup_memory_bytes: 32 << 10,
         scalar_block_layout: false,
+        robust_buffer_access2: true,
+        zero_initialize_workgroup_memory: true,
     }
 }
 
@@ -108,15 +111,19 @@ pub(crate) fn accept_for(
     constants: &[SpecConstant],
     target: &Target,
 ) -> Interface {
-    let prepared = prepare(&sample.bytes(target), "main", constants, target).expect("acceptable");
-    check_renumbered(&prepared, target);
-    prepared.interface
+    check_renumbered(&sample.bytes(target), constants, target)
 }
 
-/// Checks that the output, prepared again,, shows the same interface in set 0 and comes out unchanged.
-pub(crate) fn check_renumbered(prepared: &Prepared, target: &Target) {
-    let again = prepare(&bytes_of(&prepared.words), "main", &[], target).expect("acceptable again");
-    let moved: Vec<Binding> = prepared
+/// Checks that what the gate lets through shows the same interface in set 0, and comes out of it unchanged.
+pub(crate) fn check_renumbered(
+    module: &[u8],
+    constants: &[SpecConstant],
+    target: &Target,
+) -> Interface {
+    let first = admit(module, "main", constants, target).expect("acceptable");
+    let words = first.module.assemble();
+    let again = admit(&bytes_of(&words), "main", &[], target).expect("acceptable again");
+    let moved: Vec<Binding> = first
         .interface
         .bindings
         .iter()
@@ -129,10 +136,13 @@ pub(crate) fn check_renumbered(prepared: &Prepared, target: &Target) {
     assert_eq!(again.interface.bindings, moved);
     assert_eq!(
         again.interface.workgroup_size,
-        prepared.interface.workgroup_size
+        first.interface.workgroup_size
     );
     assert_eq!(again.interface.spec_constants, []);
-    assert_eq!(again.words, prepared.words);
+    assert_eq!(again.module.assemble(), words);
+    prepare(module, "main", constants, target)
+        .expect("acceptable")
+        .interface
 }
 
 /// The refusal of a sample that does not pass.

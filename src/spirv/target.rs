@@ -17,6 +17,10 @@ pub struct Target {
     pub max_workgroup_memory_bytes: u32,
     /// `scalarBlockLayout`.
     pub scalar_block_layout: bool,
+    /// `robustBufferAccess2`; without it indices into buffers are clamped.
+    pub robust_buffer_access2: bool,
+    /// `shaderZeroInitializeWorkgroupMemory`; without it a loop clears workgroup memory.
+    pub zero_initialize_workgroup_memory: bool,
 }
 
 /// Optional features, by the capability they unlock; all off by default.
@@ -40,6 +44,8 @@ pub struct Features {
     pub uniform_and_storage_buffer_16bit: bool,
     pub push_constant_16bit: bool,
     pub uniform_buffer_standard_layout: bool,
+    pub storage_buffer_array_dynamic_indexing: bool,
+    pub uniform_buffer_array_dynamic_indexing: bool,
     pub vulkan_memory_model: bool,
     pub vulkan_memory_model_device_scope: bool,
     pub int64_atomics: bool,

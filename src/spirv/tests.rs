@@ -4,9 +4,7 @@ use crate::samples::{
     BLUR, EDGES, FMA_LOOP, MANDELBROT, NOOP, RICH, VECTOR_ADD, check_renumbered, plain_target,
     storage,
 };
-use crate::{
-    Access, Binding, BindingKind, Features, Interface, SpecConstant, SpecEntry, Target, prepare,
-};
+use crate::{Access, Binding, BindingKind, Features, Interface, SpecConstant, SpecEntry, Target};
 use std::process::Command;
 
 /// Module, uses of its bindings, bytes of push constants, workgroup.
@@ -24,8 +22,7 @@ fn the_shaders_of_the_product_pass_with_their_interfaces() {
         (EDGES, &[Read, Write], 16, [16, 16, 1]),
     ];
     for (module, accesses, push_constant_bytes, workgroup_size) in cases {
-        let prepared = prepare(module, "main", &[], &plain_target()).expect("acceptable");
-        check_renumbered(&prepared, &plain_target());
+        let interface = check_renumbered(module, &[], &plain_target());
         let bindings = (0..)
             .zip(accesses)
             .map(|(at, &access)| storage(0, at, at, access))
@@ -36,7 +33,7 @@ fn the_shaders_of_the_product_pass_with_their_interfaces() {
             workgroup_size,
             spec_constants: vec![],
         };
-        assert_eq!(prepared.interface, expected);
+        assert_eq!(interface, expected);
     }
 }
 
@@ -53,8 +50,7 @@ fn a_module_of_many_constructs_passes() {
         ..plain_target()
     };
     let constants = [(0, 32), (2, 1)].map(|(id, value)| SpecConstant { id, value });
-    let prepared = prepare(RICH, "main", &constants, &target).expect("acceptable");
-    check_renumbered(&prepared, &target);
+    let interface = check_renumbered(RICH, &constants, &target);
     let expected = Interface {
         bindings: vec![
             storage(0, 9, 0, Access::ReadWrite),
@@ -72,7 +68,7 @@ fn a_module_of_many_constructs_passes() {
         workgroup_size: [32, 2, 1],
         spec_constants: [0, 1, 2].map(|id| SpecEntry { id, size_bytes: 4 }).to_vec(),
     };
-    assert_eq!(prepared.interface, expected);
+    assert_eq!(interface, expected);
 }
 
 #[test]

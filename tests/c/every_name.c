@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     handle_free_(NULL);
     disconnect_(client);
     disconnect_(NULL);
-    for (int code = VKMPS_ERROR_SYSTEM; code <= VKMPS_OK; code++)
+    for (int code = VKMPS_ERROR_LOOP_BUDGET; code <= VKMPS_OK; code++)
         CHECK(strerror_(code) && strerror_(code)[0]);
     printf("every name is there\n");
     return 0;

@@ -5,4 +5,5 @@ mod clients;
 mod compiler;
 mod daemon;
 mod engine;
+mod shaders;
 mod strange_daemon;
