@@ -167,13 +167,13 @@ impl<'a> Resolver<'a> {
             };
             let (base, groups) = (body.base, body.groups);
             self.job.dispatches += 1;
-            self.job.steps.push(Step::Dispatch {
+            self.push(Step::Dispatch {
                 program: program.clone(),
                 bindings,
                 push: data,
                 base,
                 groups,
-            });
+            })?;
         }
         Ok(())
     }
@@ -205,18 +205,17 @@ impl<'a> Resolver<'a> {
             target_offset: to,
             bytes: body.bytes,
         };
-        self.job.steps.push(step);
-        Ok(())
+        self.push(step)
     }
 
     fn fill(&mut self, body: FillBody) -> Result<(), ErrorCode> {
         if let Some((target, offset)) = self.written(body)? {
-            self.job.steps.push(Step::Fill {
+            self.push(Step::Fill {
                 target,
                 offset,
                 bytes: body.bytes,
                 word: body.word,
-            });
+            })?;
         }
         Ok(())
     }
@@ -227,11 +226,11 @@ impl<'a> Resolver<'a> {
         }
         if let Some((target, offset)) = self.written(body)? {
             let data = self.data(data);
-            self.job.steps.push(Step::Update {
+            self.push(Step::Update {
                 target,
                 offset,
                 data,
-            });
+            })?;
         }
         Ok(())
     }
@@ -256,6 +255,13 @@ impl<'a> Resolver<'a> {
         let memory = target.memory.clone();
         self.order(first);
         Ok(Some((memory, offset)))
+    }
+
+    fn push(&mut self, step: Step) -> Result<(), ErrorCode> {
+        match self.job.push(step) {
+            true => Ok(()),
+            false => Err(ErrorCode::GroupCount),
+        }
     }
 
     fn buffer(&self, handle: u64, offset: u64, bytes: u64) -> Result<&'a Buffer, ErrorCode> {

@@ -145,7 +145,7 @@ impl Worker {
 }
 
 /// The gate's words in the protocol's.
-fn interface(reflected: &vkmps_spirv::Interface) -> Interface {
+pub(crate) fn interface(reflected: &vkmps_spirv::Interface) -> Interface {
     let bindings = reflected.bindings.iter().map(|binding| BindingInfo {
         set: binding.set,
         binding: binding.binding,

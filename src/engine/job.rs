@@ -1,5 +1,7 @@
 //! Jobs: submits, checked and resolved, waiting to be recorded.
 
+use crate::grid;
+use std::ops::Range;
 use std::sync::Arc;
 use vkmps_gpu::{Memory, Pipeline};
 use vkmps_protocol::ErrorCode;
@@ -15,7 +17,10 @@ pub(crate) struct Program {
     pub(crate) descriptors: usize,
 }
 
-/// A submit. What it holds stays alive until it was recorded; the batch holds it from then on.
+/// A submit. What it holds stays alive until all of it was recorded; the batches hold it from then on.
+///
+/// It can run in pieces. Its length is counted in *work units*: workgroups of its dispatches, blocks of [`BLOCK_BYTES`] of
+/// its copies and fills, one for each update, in the order of its steps; between any two of them it can be cut.
 #[derive(Debug, Default)]
 pub(crate) struct Job {
     /// Index of the session.
@@ -24,6 +29,8 @@ pub(crate) struct Job {
     /// Bytes of the payload it came from.
     pub(crate) payload_bytes: usize,
     pub(crate) steps: Vec<Step>,
+    /// Work units up to the end of each step.
+    ends: Vec<u64>,
     pub(crate) bindings: Vec<Bound>,
     /// Push constants and update data.
     pub(crate) data: Vec<u8>,
@@ -87,12 +94,71 @@ impl Job {
     /// Empty again, with its memory kept.
     pub(crate) fn clear(&mut self) {
         self.steps.clear();
+        self.ends.clear();
         self.bindings.clear();
         self.data.clear();
         self.stages.clear();
         self.hazards.clear();
         self.dispatches = 0;
         self.failure = None;
+    }
+
+    /// Appends a step to the last stage. False, and nothing is done, if 64 bits do not count the job's work units: no
+    /// device would ever be through with it.
+    #[must_use]
+    pub(crate) fn push(&mut self, step: Step) -> bool {
+        let end = step
+            .units()
+            .and_then(|units| self.units().checked_add(units));
+        let Some(end) = end else {
+            return false;
+        };
+        self.ends.push(end);
+        self.steps.push(step);
+        true
+    }
+
+    /// Its length in work units.
+    pub(crate) fn units(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The stages of which work units of this range are part.
+    pub(crate) fn stages_in(&self, units: &Range<u64>) -> Range<usize> {
+        let to = units.end.min(self.units());
+        if units.start >= to {
+            return 0..0;
+        }
+        // A stage has a step, and a step has a work unit.
+        let end = |stage: &usize| self.ends[stage - 1];
+        let first = self
+            .stages
+            .partition_point(|stage| end(stage) <= units.start);
+        let more = self.stages[first..].partition_point(|stage| end(stage) < to);
+        first..first + more + 1
+    }
+
+    /// The steps of a stage of which work units of this range are part, and which of their own units these are.
+    pub(crate) fn parts(
+        &self,
+        stage: usize,
+        units: &Range<u64>,
+    ) -> impl Iterator<Item = (&Step, Range<u64>)> {
+        let end = self.stages[stage];
+        let start = stage.checked_sub(1).map_or(0, |before| self.stages[before]);
+        let first = start + self.ends[start..end].partition_point(|end| *end <= units.start);
+        let Range {
+            start: from,
+            end: to,
+        } = *units;
+        (first..end)
+            .map(move |index| {
+                let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+                let part = from.max(begin)..to.min(self.ends[index]);
+                (index, begin, part)
+            })
+            .take_while(|(_, _, part)| part.start < part.end)
+            .map(|(index, begin, part)| (&self.steps[index], part.start - begin..part.end - begin))
     }
 
     /// Drops what only recording needs.
@@ -109,15 +175,24 @@ impl Job {
             Step::Copy { .. } | Step::Fill { .. } | Step::Update { .. } => false,
         })
     }
+}
 
-    /// Steps of one stage.
-    pub(crate) fn stage(&self, stage: usize) -> &[Step] {
-        let Some(end) = self.stages.get(stage) else {
-            return &[];
-        };
-        let start = stage.checked_sub(1).map_or(0, |before| self.stages[before]);
-        &self.steps[start..*end]
+impl Step {
+    /// Its length in work units; `None` if 64 bits do not hold it.
+    fn units(&self) -> Option<u64> {
+        match self {
+            Step::Dispatch { groups, .. } => grid::count(*groups),
+            Step::Copy { bytes, .. } | Step::Fill { bytes, .. } => {
+                Some(bytes.div_ceil(BLOCK_BYTES))
+            }
+            Step::Update { .. } => Some(1),
+        }
     }
+}
+
+/// The bytes of a copy or fill that some of its work units are; the last one may be shorter than the others.
+pub(crate) fn bytes_of(units: &Range<u64>, bytes: u64) -> Range<u64> {
+    units.start * BLOCK_BYTES..units.end.saturating_mul(BLOCK_BYTES).min(bytes)
 }
 
 /// All jobs, by key; slots and their lists are reused.
@@ -161,3 +236,6 @@ impl Jobs {
         &mut self.slots[key.0 as usize]
     }
 }
+
+/// What a work unit of a copy or fill moves: a multiple of 4, as fills want.
+const BLOCK_BYTES: u64 = 64 << 10;

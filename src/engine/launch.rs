@@ -2,9 +2,8 @@
 
 use crate::builder::code;
 use crate::engine::{Engine, Failure, Flight, Purpose};
-use crate::job::{Job, Step};
 use std::time::Duration;
-use vkmps_gpu::{Batch, Bind, Error, Part, Timing, Word};
+use vkmps_gpu::{Batch, Error, Timing};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
 use vkmps_scheduler::{Action, Input, JobKey, Level};
@@ -62,24 +61,6 @@ impl Engine {
         self.submit_flights(queue, first)
     }
 
-    fn record_level(
-        &mut self,
-        queue: usize,
-        level: &Level,
-        guarded: &mut Vec<(JobKey, Word)>,
-    ) -> Result<Batch, Error> {
-        let mut batch = self.spare_batch(queue)?;
-        batch.begin()?;
-        for key in &level.jobs {
-            if self.jobs.get(*key).has_guarded_loops() {
-                guarded.push((*key, batch.budget(self.loop_budget)?));
-            }
-        }
-        self.record(&mut batch, level, guarded)?;
-        batch.end()?;
-        Ok(batch)
-    }
-
     pub(crate) fn spare_batch(&mut self, queue: usize) -> Result<Batch, Error> {
         match self.queues[queue].spare.pop() {
             Some(batch) => Ok(batch),
@@ -109,42 +90,6 @@ impl Engine {
         let submitted = flights.filter(|flight| flight.batch.is_some());
         for (value, flight) in (last + 1 - count..).zip(submitted) {
             flight.value = value;
-        }
-        Ok(())
-    }
-
-    /// All stages of all jobs: what is in one stage may run at the same time.
-    fn record(
-        &mut self,
-        batch: &mut Batch,
-        level: &Level,
-        guarded: &[(JobKey, Word)],
-    ) -> Result<(), Error> {
-        let mut broken = Vec::new();
-        let mut bindings = Vec::new();
-        for stage in 0..level.stages as usize {
-            if stage > 0 {
-                batch.barrier()?;
-            }
-            let mut guarded = guarded.iter().peekable();
-            for key in &level.jobs {
-                // In the order of the level's jobs.
-                let word = guarded.next_if(|(job, _)| job == key);
-                let word = word.map_or(Word::COMMON, |(_, word)| *word);
-                match record_stage(batch, self.jobs.get(*key), stage, word, &mut bindings) {
-                    Ok(()) => {}
-                    // The checks before this one let something through: its owner's problem, nobody else's.
-                    Err(Error::InvalidUse(_)) => broken.push(*key),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        for key in &level.jobs {
-            // The batch holds what it uses from here on.
-            self.jobs.get_mut(*key).recorded();
-        }
-        for key in broken {
-            self.jobs.get_mut(key).failure = Some(ErrorCode::InvalidArgument);
         }
         Ok(())
     }
@@ -317,67 +262,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// `binds` is scratch: a dispatch should not allocate.
-fn record_stage<'a>(
-    batch: &mut Batch,
-    job: &'a Job,
-    stage: usize,
-    word: Word,
-    binds: &mut Vec<Bind<'a>>,
-) -> Result<(), Error> {
-    for step in job.stage(stage) {
-        match step {
-            Step::Dispatch {
-                program,
-                bindings,
-                push,
-                base,
-                groups,
-            } => {
-                binds.clear();
-                binds.extend(
-                    job.bindings[bindings.start..bindings.end]
-                        .iter()
-                        .map(|bound| Bind {
-                            slot: bound.slot,
-                            element: bound.element,
-                            memory: &bound.memory,
-                            offset: bound.offset,
-                            range: bound.range,
-                        }),
-                );
-                let push = &job.data[push.start..push.end];
-                let part = Part {
-                    base: *base,
-                    groups: *groups,
-                    whole: *groups,
-                    word,
-                };
-                batch.dispatch_part(&program.pipeline, binds, push, part)?;
-            }
-            Step::Copy {
-                source,
-                source_offset,
-                target,
-                target_offset,
-                bytes,
-            } => {
-                batch.copy(source, *source_offset, target, *target_offset, *bytes)?;
-            }
-            Step::Fill {
-                target,
-                offset,
-                bytes,
-                word,
-            } => batch.fill(target, *offset, *bytes, *word)?,
-            Step::Update {
-                target,
-                offset,
-                data,
-            } => batch.update(target, *offset, &job.data[data.start..data.end])?,
-        }
-    }
-    Ok(())
 }
