@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Idle(Options),
     /// Shares of clients with unequal kernels, and of users with unequal numbers of clients.
     Fairness(FairnessOptions),
+    /// What scheduling one dispatch costs, by the number of clients; no device, no daemon.
+    Scale(ScaleOptions),
     /// Many processes compute pictures on one device, shared and separate; checks every pixel.
     Demo(DemoOptions),
     /// One process of an arm; started by this program only.
@@ -89,6 +91,31 @@ pub(crate) struct FairnessOptions {
     /// How long the shortest kernel takes on an own device; the longest takes eight times as long.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) kernel_ms: f64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ScaleOptions {
+    /// Only with this many clients that submit, instead of 1 to 10 000.
+    #[arg(long)]
+    pub(crate) clients: Option<usize>,
+    /// Only with this many clients that do nothing.
+    #[arg(long)]
+    pub(crate) idle: Option<usize>,
+    /// Only with this many streams of each client.
+    #[arg(long)]
+    pub(crate) streams: Option<usize>,
+    /// Only with this many hardware queues.
+    #[arg(long)]
+    pub(crate) queues: Option<usize>,
+    /// How long each arm runs in each round.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) seconds: f64,
+    /// Rounds of all arms in turn; medians are reported.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -158,7 +158,6 @@ impl Bench {
     /// The last object of a report, still without ratios.
     pub(crate) fn conditions(&self, options: &Options) -> Map<String, Value> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let command: Vec<String> = env::args().collect();
         let settings = json!({
             THREADS: self.threads,
             "pinned_to_cpu": self.pin,
@@ -168,14 +167,20 @@ impl Bench {
             "daemon": if options.socket.is_some() { "given" } else { "private" },
             "compute_queues": self.device.queues,
         });
-        let mut conditions = Map::new();
-        conditions.insert("device".to_owned(), json!(self.device.name));
-        conditions.insert("driver".to_owned(), json!(self.device.driver));
-        conditions.insert("date".to_owned(), json!(clock::utc()));
-        conditions.insert("command".to_owned(), json!(command.join(" ")));
-        conditions.insert("settings".to_owned(), settings);
-        conditions
+        conditions(&self.device.name, &self.device.driver, settings)
     }
+}
+
+/// When, where and how this run was made.
+pub(crate) fn conditions(device: &str, driver: &str, settings: Value) -> Map<String, Value> {
+    let command: Vec<String> = env::args().collect();
+    let mut conditions = Map::new();
+    conditions.insert("device".to_owned(), json!(device));
+    conditions.insert("driver".to_owned(), json!(driver));
+    conditions.insert("date".to_owned(), json!(clock::utc()));
+    conditions.insert("command".to_owned(), json!(command.join(" ")));
+    conditions.insert("settings".to_owned(), settings);
+    conditions
 }
 
 /// The daemon that an arm uses.

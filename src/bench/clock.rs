@@ -11,6 +11,13 @@ pub(crate) fn now_ns() -> u64 {
     to_ns(now)
 }
 
+/// CPU time of this thread so far: what others do on the machine hardly shows in it.
+pub(crate) fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map(Duration::from)
+        .unwrap_or_default()
+}
+
 pub(crate) fn to_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

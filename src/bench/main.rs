@@ -22,6 +22,7 @@ mod process;
 mod progress;
 mod report;
 mod rounds;
+mod scale;
 mod shader;
 mod startup;
 mod throughput;
@@ -50,6 +51,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Startup(options) => startup::run(&options),
         Command::Idle(options) => idle::run(&options),
         Command::Fairness(options) => fairness::run(&options),
+        Command::Scale(options) => scale::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Worker { task } => worker::run(&task),
     }

@@ -99,12 +99,20 @@ impl Report {
         self.notes.insert(name.to_owned(), value.into());
     }
 
-    pub(crate) fn print(mut self, bench: &Bench, options: &Options) -> Result<(), Error> {
-        let mut last = bench.conditions(options);
+    pub(crate) fn print(self, bench: &Bench, options: &Options) -> Result<(), Error> {
+        self.print_with(bench.conditions(options), options.json)
+    }
+
+    /// The same for a run that had no device; `last` as [`Bench::conditions`] has it.
+    pub(crate) fn print_with(
+        mut self,
+        mut last: Map<String, Value>,
+        json: bool,
+    ) -> Result<(), Error> {
         if let Some(Value::Object(settings)) = last.get_mut("settings") {
             settings.append(&mut self.notes);
         }
-        let lines = if options.json {
+        let lines = if json {
             self.json(last)?
         } else {
             self.table(&last)

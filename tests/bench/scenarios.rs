@@ -75,6 +75,22 @@ fn idle_reports_the_daemon_with_and_without_clients() {
 }
 
 #[test]
+fn scale_reports_what_a_dispatch_costs_by_the_number_of_clients() {
+    let report = Report::of("scale", &[]);
+    report.expect_arms(&[
+        "1+0 idle, 1 str, 1 q",
+        "1024+0 idle, 8 str, 8 q",
+        "1+10000 idle, 1 str, 8 q",
+    ]);
+    report.expect_ratios(&[
+        "most_us_per_dispatch",
+        "idle_10000_vs_0",
+        "active_1024_vs_32",
+        "active_10000_vs_32",
+    ]);
+}
+
+#[test]
 fn an_unknown_scenario_or_device_is_named() {
     for (arguments, named) in [
         (&["speed"][..], "speed"),
@@ -101,7 +117,8 @@ struct Report {
 impl Report {
     /// Of the shortest run there is.
     fn of(scenario: &'static str, arguments: &[&str]) -> Self {
-        let short = ["--seconds", "0.1", "--rounds", "1", "--json"];
+        let seconds = if scenario == "scale" { "0.001" } else { "0.1" };
+        let short = ["--seconds", seconds, "--rounds", "1", "--json"];
         let text = output_of(bench(&[scenario]).args(short).args(arguments));
         let lines = text.lines().map(serde_json::from_str);
         let mut rows: Vec<Value> = lines.collect::<Result<_, _>>().expect("lines of JSON");

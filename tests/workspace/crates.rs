@@ -33,7 +33,11 @@ const CRATES: [(&str, &[&str], Unsafe); 16] = [
     ("capi", &["client"], Unsafe::Allowed),
     ("icd", &["client"], Unsafe::Allowed),
     ("ctl", &["bus", "client"], Unsafe::Forbidden),
-    ("bench", &["client", "gpu"], Unsafe::Forbidden),
+    (
+        "bench",
+        &["protocol", "scheduler", "gpu", "client"],
+        Unsafe::Forbidden,
+    ),
     ("xtask", &[], Unsafe::Forbidden),
 ];
 
