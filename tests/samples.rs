@@ -8,6 +8,7 @@ use vkmps_protocol::message::{
 };
 use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface, Specialization};
 use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
+use vkmps_protocol::share::Mode;
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, encode};
 use zerocopy::IntoBytes;
 
@@ -168,6 +169,8 @@ fn to_engine(samples: &mut Vec<Sample>) {
             slot: 12,
             uid: 1000,
             priority: Priority::Low,
+            weight: 200,
+            cap_percent: 30,
         },
     );
     add(
@@ -239,6 +242,26 @@ fn to_engine(samples: &mut Vec<Sample>) {
     add("to_engine_set_priority", &set_priority);
     let nonce = 0x0102_0304_0506_0708;
     add("to_engine_ping", &ToEngine::Ping { nonce });
+    let client_share = ToEngine::SetClientShare {
+        session,
+        weight: 10_000,
+        cap_percent: 1,
+    };
+    add("to_engine_set_client_share", &client_share);
+    let user_share = ToEngine::SetUserShare {
+        uid: 1000,
+        weight: 50,
+        cap_percent: 100,
+        reserve_percent: 25,
+    };
+    add("to_engine_set_user_share", &user_share);
+    let policy = ToEngine::SetPolicy {
+        mode: Mode::CooperativeFairshare,
+        loop_slice_quota: 100_000,
+        realtime_budget_us: 20_000,
+        realtime_period_us: 100_000,
+    };
+    add("to_engine_set_policy", &policy);
 }
 
 fn from_engine(samples: &mut Vec<Sample>) {
@@ -308,6 +331,11 @@ fn from_engine(samples: &mut Vec<Sample>) {
     );
     let nonce = 0x0102_0304_0506_0708;
     add("from_engine_pong", &FromEngine::Pong { nonce });
+    let demoted = true;
+    add(
+        "from_engine_demoted",
+        &FromEngine::Demoted { session, demoted },
+    );
 }
 
 fn compiler(samples: &mut Vec<Sample>) {

@@ -58,6 +58,9 @@ impl Broker {
     pub(crate) fn configure(&mut self, config: Config) {
         let before = std::mem::replace(&mut self.config, config);
         self.config.arena_bytes = before.arena_bytes;
+        if config.policy != before.policy {
+            self.send_policy();
+        }
         // What an administrator granted beyond a maximum that does not change stays.
         if config.max_priority >= before.max_priority {
             return;

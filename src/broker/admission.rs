@@ -10,6 +10,7 @@ use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{SessionId, Table};
 use vkmps_protocol::limits::{MAX_NAME_BYTES, MAX_SESSIONS, MAX_SESSIONS_PER_UID};
 use vkmps_protocol::message::{DaemonMessage, Hello, Priority};
+use vkmps_protocol::share::{DEFAULT_WEIGHT, NO_CAP};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR};
 
 /// Whether newcomers get sessions.
@@ -113,6 +114,7 @@ impl Broker {
             memory: Memory::new(self.config.arena_bytes),
             programs: Table::default(),
             pending: None,
+            demoted: false,
         };
         connection.stage = ConnectionStage::Session(id);
         self.sessions.insert(id, session);
@@ -142,6 +144,8 @@ impl Broker {
             slot,
             uid,
             priority,
+            weight: DEFAULT_WEIGHT,
+            cap_percent: NO_CAP,
         }));
         let welcome = DaemonMessage::Welcome {
             session: id,

@@ -95,6 +95,7 @@ impl Broker {
                     });
                 }
             }
+            FromEngine::Demoted { session, demoted } => self.demoted(session, demoted),
             FromEngine::DeviceLost { text } => self.log(Event::DeviceLost { text }),
             // The link to the engine drops the one and takes the other.
             FromEngine::Reserved | FromEngine::Pong { .. } => {}
@@ -131,6 +132,7 @@ impl Broker {
             extensions,
             warnings,
         });
+        self.send_policy();
         for hash in self.programs.dormant() {
             self.request_pipeline(hash, Vec::new());
         }

@@ -26,6 +26,7 @@ mod programs;
 mod ranges;
 mod registration;
 mod session;
+mod shares;
 #[cfg(test)]
 mod trial;
 mod view;
@@ -36,6 +37,7 @@ pub use compile_queue::MAX_COMPILERS;
 pub use event::{Cause, Client, Event, Limit};
 pub use memory::MemoryBytes;
 pub use programs::Source;
+pub use shares::Policy;
 pub use view::SessionView;
 
 use engine::Engine;
@@ -61,22 +63,10 @@ pub struct Config {
     pub max_sessions: usize,
     /// Sessions of one user other than root at one time, up to [`vkmps_protocol::limits::MAX_SESSIONS_PER_UID`].
     pub max_sessions_per_uid: usize,
-    /// How the device's time is shared. No effect yet: the scheduler's issue.
-    pub scheduling: SchedulingMode,
-    /// Loop iterations of a slice. No effect yet: the shader passes' issue.
-    pub loop_slice_quota: u64,
+    /// How the device's time is shared.
+    pub policy: Policy,
     /// Where yield points go. No effect yet: the shader passes' issue.
     pub instrumentation: Instrumentation,
-}
-
-/// How the device's time is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SchedulingMode {
-    /// Long slices.
-    #[default]
-    ExclusiveThroughput,
-    /// Slices by backlog and priority.
-    CooperativeFairshare,
 }
 
 /// How yield points are chosen.

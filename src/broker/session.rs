@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) memory: Memory,
     pub(crate) programs: Table<ProgramHash>,
     pub(crate) pending: Option<Pending>,
+    /// Whether its work runs one lane lower than its priority, for want of budget.
+    pub(crate) demoted: bool,
 }
 
 /// Life of a session.

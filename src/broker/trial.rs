@@ -2,6 +2,7 @@
 
 mod administration;
 mod random;
+mod shares;
 mod world;
 
 use crate::*;

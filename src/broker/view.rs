@@ -19,6 +19,8 @@ pub struct SessionView<'a> {
     pub name: &'a str,
     /// Of its work.
     pub priority: Priority,
+    /// Whether its work runs one lane lower than that, for want of budget.
+    pub demoted: bool,
     /// Its slot in the ledger.
     pub slot: u32,
     /// What it took of the device's and the host's memory, in whole chunks.
@@ -115,6 +117,7 @@ impl Broker {
             peer: session.peer,
             name: &session.name,
             priority: session.priority,
+            demoted: session.demoted,
             slot: session.slot,
             memory_used: session.memory.bytes(),
             memory_limit: self.memory_total(),

@@ -14,11 +14,13 @@ pub(crate) use value::{Bus, Count, DeviceIndex, Time, TimeOrNever};
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use std::time::Duration;
 use value::MAX_LOOP_SLICE;
 use vkmps_broker::Instrumentation;
 use vkmps_bus::LogLevel;
 use vkmps_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_PER_UID};
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::share::Mode;
 use vkmps_sandbox::Check;
 
 /// All settings.
@@ -198,6 +200,15 @@ impl SchedulingMode {
     }
 }
 
+impl From<SchedulingMode> for Mode {
+    fn from(mode: SchedulingMode) -> Self {
+        match mode {
+            SchedulingMode::ExclusiveThroughput => Self::ExclusiveThroughput,
+            SchedulingMode::CooperativeFairshare => Self::CooperativeFairshare,
+        }
+    }
+}
+
 /// How strict the daemon is about its own confinement.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(
@@ -267,15 +278,12 @@ impl Config {
             max_priority: self.clients.max_priority,
             max_sessions: self.clients.max_sessions.size(),
             max_sessions_per_uid: self.clients.max_sessions_per_uid.size(),
-            scheduling: match self.scheduling.mode {
-                SchedulingMode::ExclusiveThroughput => {
-                    vkmps_broker::SchedulingMode::ExclusiveThroughput
-                }
-                SchedulingMode::CooperativeFairshare => {
-                    vkmps_broker::SchedulingMode::CooperativeFairshare
-                }
+            policy: vkmps_broker::Policy {
+                mode: self.scheduling.mode.into(),
+                loop_slice_quota: self.scheduling.loop_slice_quota.number(),
+                realtime_budget: REALTIME_BUDGET,
+                realtime_period: REALTIME_PERIOD,
             },
-            loop_slice_quota: self.scheduling.loop_slice_quota.number(),
             instrumentation: match self.scheduling.instrument_submodular {
                 false => Instrumentation::EveryLoop,
                 true => Instrumentation::Submodular,
@@ -350,6 +358,10 @@ impl Config {
     }
 }
 
+/// Device time that a client of priority realtime has in each period.
+const REALTIME_BUDGET: Duration = Duration::from_millis(20);
+/// The period.
+const REALTIME_PERIOD: Duration = Duration::from_millis(100);
 /// A session's shared memory: more than any host has, and sparse.
 const ARENA_BYTES: u64 = 1 << 40;
 /// In milliseconds.

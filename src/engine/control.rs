@@ -55,6 +55,8 @@ impl Engine {
                 slot,
                 uid: _,
                 priority,
+                weight: _,
+                cap_percent: _,
             } => {
                 let (region, doorbell) = (next()?, next()?);
                 self.add_session(session, slot, &region, doorbell, priority)?;
@@ -147,6 +149,10 @@ impl Engine {
             }
             ToEngine::Stop => self.stopping = true,
             ToEngine::SetPriority { session, priority } => self.set_priority(session, priority),
+            // The scheduler does not know of these.
+            ToEngine::SetClientShare { .. }
+            | ToEngine::SetUserShare { .. }
+            | ToEngine::SetPolicy { .. } => {}
             ToEngine::Ping { nonce } => self.tell(FromEngine::Pong { nonce }),
         }
         Ok(())

@@ -5,6 +5,7 @@ use crate::ErrorCode;
 use crate::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId};
 use crate::message::{DeviceDescription, Priority};
 use crate::program::{Interface, Specialization};
+use crate::share::Mode;
 use serde::{Deserialize, Serialize};
 
 /// Where a chunk's memory comes from.
@@ -36,6 +37,10 @@ pub enum ToEngine {
         uid: u32,
         /// Lane of its work.
         priority: Priority,
+        /// As in [`ToEngine::SetClientShare`].
+        weight: u16,
+        /// As in [`ToEngine::SetClientShare`].
+        cap_percent: u8,
     },
     /// A session ended: drop what is queued, answer [`FromEngine::SessionRemoved`] when nothing of it is in flight.
     RemoveSession {
@@ -125,6 +130,39 @@ pub enum ToEngine {
     Ping {
         /// To come back.
         nonce: u64,
+    },
+    /// A session's part of its user's device time changes. Not answered.
+    SetClientShare {
+        /// Which.
+        session: SessionId,
+        /// Its part against the other sessions of its user, [`crate::share::WEIGHTS`].
+        weight: u16,
+        /// Most of the device's time that it gets, percent; 100 is no cap.
+        cap_percent: u8,
+    },
+    /// A user's part of the device's time changes. It is said before the first session of the user is added, and again
+    /// when one is added after the last one was removed. Not answered.
+    SetUserShare {
+        /// Whose.
+        uid: u32,
+        /// Its part against other users, [`crate::share::WEIGHTS`].
+        weight: u16,
+        /// Most of the device's time that its sessions get together, percent; 100 is no cap.
+        cap_percent: u8,
+        /// Least of the device's time that its sessions get together while they have work, percent; 0 is none. All
+        /// users together have at most 100.
+        reserve_percent: u8,
+    },
+    /// How the device's time is shared; said to a new engine before its first session. Not answered.
+    SetPolicy {
+        /// By which rule.
+        mode: Mode,
+        /// Loop iterations of a slice of a shader.
+        loop_slice_quota: u64,
+        /// Device time that a [`Priority::Realtime`] session may use as such in each period, microseconds.
+        realtime_budget_us: u32,
+        /// The period, microseconds.
+        realtime_period_us: u32,
     },
 }
 
@@ -228,6 +266,14 @@ pub enum FromEngine {
     Pong {
         /// Of the ping.
         nonce: u64,
+    },
+    /// A [`Priority::Realtime`] session has used its budget of this period up and runs as [`Priority::High`] from now on,
+    /// or has its lane again.
+    Demoted {
+        /// Which.
+        session: SessionId,
+        /// Whether its work runs in the lower lane now.
+        demoted: bool,
     },
 }
 

@@ -34,6 +34,7 @@ pub mod limits;
 pub mod message;
 pub mod program;
 pub mod ring;
+pub mod share;
 
 pub use error::ErrorCode;
 

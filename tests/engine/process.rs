@@ -17,6 +17,7 @@ use vkmps_protocol::ledger::{
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::program::Access;
 use vkmps_protocol::ring::{REGION_BYTES, Record, RecordKind};
+use vkmps_protocol::share::{DEFAULT_WEIGHT, NO_CAP};
 use vkmps_protocol::{ErrorCode, decode, encode};
 use vkmps_tests::binaries::built;
 use vkmps_tests::folder::Folder;
@@ -156,6 +157,8 @@ impl Worker {
             slot,
             uid: 1000,
             priority: Priority::Medium,
+            weight: DEFAULT_WEIGHT,
+            cap_percent: NO_CAP,
         };
         engine.say(&add, &[region.as_fd(), doorbell.as_fd()]);
         add_buffer(engine, session);

@@ -42,8 +42,8 @@ fn the_bytes_of_every_message_are_those_of_the_golden_vectors() {
 fn there_is_a_golden_vector_of_every_kind_of_message() {
     assert_eq!(kinds(Kind::Client, client_kind), 6);
     assert_eq!(kinds(Kind::Daemon, daemon_kind), 7);
-    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 15);
-    assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 12);
+    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 18);
+    assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 13);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
     assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 4);
 }
@@ -67,12 +67,13 @@ kind!(daemon_kind, DaemonMessage: Reserved, Welcome, Refused, Failed, Done, Prog
 
 kind!(
     to_engine_kind, ToEngine: Reserved, Start, AddSession, RemoveSession, AddChunk, RemoveChunk, AddBuffer, RemoveBuffer,
-    AddPipeline, RemovePipeline, AddProgram, RemoveProgram, Stop, SetPriority, Ping
+    AddPipeline, RemovePipeline, AddProgram, RemoveProgram, Stop, SetPriority, Ping,
+    SetClientShare, SetUserShare, SetPolicy
 );
 
 kind!(
     from_engine_kind, FromEngine: Reserved, Ready, StartFailed, SessionRemoved, ChunkReady, ChunkFailed, PipelineReady,
-    PipelineFailed, SessionFault, SubmitRefused, DeviceLost, Pong
+    PipelineFailed, SessionFault, SubmitRefused, DeviceLost, Pong, Demoted
 );
 
 kind!(to_compiler_kind, ToCompiler: Reserved, Compile);

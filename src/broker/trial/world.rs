@@ -7,6 +7,7 @@ use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
 use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
 use vkmps_protocol::message::{DeviceDescription, Hello};
 use vkmps_protocol::program::Interface;
+use vkmps_protocol::share::Mode;
 use vkmps_protocol::{MAGIC, VERSION_MAJOR};
 
 /// Something the broker asked for and has no answer to yet.
@@ -49,6 +50,8 @@ pub(super) struct EngineModel {
     chunks: BTreeMap<(SessionId, ChunkId), u64>,
     buffers: BTreeMap<(SessionId, BufferId), (ChunkId, u64, u64)>,
     pipelines: BTreeSet<ProgramHash>,
+    /// What it was told last.
+    pub(super) policy: Option<ToEngine>,
 }
 
 pub(super) const DEVICE_BYTES: u64 = 1 << 30;
@@ -210,7 +213,11 @@ impl World {
         match &message {
             ToEngine::AddSession {
                 session, priority, ..
-            } => assert!(engine.sessions.insert(*session, *priority).is_none()),
+            } => {
+                assert!(engine.policy.is_some(), "an engine that knows no policy");
+                assert!(engine.sessions.insert(*session, *priority).is_none());
+            }
+            ToEngine::SetPolicy { .. } => engine.policy = Some(message),
             ToEngine::SetPriority { session, priority } => {
                 let before = engine.sessions.insert(*session, *priority);
                 assert!(before.is_some_and(|before| before != *priority));
@@ -268,7 +275,11 @@ impl World {
                 assert!(engine.sessions.contains_key(session));
             }
             ToEngine::Stop => self.jobs.push_back(Job::Engine(message)),
-            ToEngine::Start | ToEngine::Ping { .. } | ToEngine::Reserved => {
+            ToEngine::SetClientShare { .. }
+            | ToEngine::SetUserShare { .. }
+            | ToEngine::Start
+            | ToEngine::Ping { .. }
+            | ToEngine::Reserved => {
                 panic!("not the broker's to send")
             }
         }
@@ -460,8 +471,12 @@ pub(super) fn config() -> Config {
         max_priority: Priority::High,
         max_sessions: MAX_SESSIONS,
         max_sessions_per_uid: MAX_SESSIONS_PER_UID,
-        scheduling: SchedulingMode::default(),
-        loop_slice_quota: 100_000,
+        policy: Policy {
+            mode: Mode::default(),
+            loop_slice_quota: 100_000,
+            realtime_budget: Duration::from_millis(20),
+            realtime_period: Duration::from_millis(100),
+        },
         instrumentation: Instrumentation::default(),
     }
 }
