@@ -8,7 +8,7 @@ use crate::session::{Buffer, Session};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use vkmps_gpu::{Batch, Error, Memory};
+use vkmps_gpu::{Batch, Error, Memory, Timing};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::wake;
 use vkmps_protocol::ErrorCode;
@@ -318,7 +318,7 @@ impl Engine {
     }
 
     fn record_clear(&mut self, queue: usize, memory: &Arc<Memory>) -> Result<Batch, Error> {
-        let mut batch = self.spare_batch(queue)?;
+        let mut batch = self.spare_batch(queue, Timing::Off)?;
         batch.begin()?;
         batch.fill(memory, 0, memory.len() & !3, 0)?;
         batch.end()?;

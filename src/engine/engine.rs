@@ -127,6 +127,8 @@ pub(crate) struct Engine {
     pub(crate) glanced: Duration,
     /// Loop iterations that an invocation of a shader may do.
     pub(crate) loop_budget: u32,
+    /// Whether the device measures time. One of the CPU type has no other clock than ours, and is slow to tell.
+    pub(crate) timestamps: bool,
     /// Whether polling is allowed here.
     pub(crate) polls: bool,
     /// Sessions whose clients may poll at the same time.
@@ -227,6 +229,7 @@ impl Engine {
         .map_err(SystemError::of("timerfd_create"))?;
         watch(&alarm, ALARM)?;
         control.set_nonblocking(true)?;
+        let timestamps = info.limits.timestamp_bits > 0 && info.kind != DeviceKind::Cpu;
         let polls = cores >= POLL_CORES && info.kind != DeviceKind::Cpu;
         let wakers = options
             .wakers
@@ -275,6 +278,7 @@ impl Engine {
             progressed: Duration::ZERO,
             glanced: Duration::ZERO,
             loop_budget: options.loop_budget,
+            timestamps,
             polls,
             pollers,
             waker: Waker::start(wakers)?,

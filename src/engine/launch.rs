@@ -37,7 +37,13 @@ impl Engine {
         let first = self.queues[queue].flights.len();
         for level in levels {
             let mut guarded = Vec::new();
-            let batch = match self.record_level(queue, &level, &mut guarded) {
+            let state = &mut self.queues[queue];
+            let timing = if self.timestamps && state.flights.is_empty() && state.pace.measures() {
+                Timing::On
+            } else {
+                Timing::Off
+            };
+            let batch = match self.record_level(queue, &level, timing, &mut guarded) {
                 Ok(batch) => Some(batch),
                 // Clients may take all memory there is: this level's jobs fail, in their turn, and nobody else's.
                 Err(error @ (Error::OutOfDeviceMemory | Error::OutOfHostMemory)) => {
@@ -61,11 +67,13 @@ impl Engine {
         self.submit_flights(queue, first)
     }
 
-    pub(crate) fn spare_batch(&mut self, queue: usize) -> Result<Batch, Error> {
-        match self.queues[queue].spare.pop() {
-            Some(batch) => Ok(batch),
-            None => Batch::new(&self.device, Timing::Off),
-        }
+    pub(crate) fn spare_batch(&mut self, queue: usize, timing: Timing) -> Result<Batch, Error> {
+        let mut batch = match self.queues[queue].spare.pop() {
+            Some(batch) => batch,
+            None => Batch::new(&self.device, Timing::On)?,
+        };
+        batch.set_timing(timing);
+        Ok(batch)
     }
 
     /// Submits the flights from `first` on, together.
@@ -107,12 +115,14 @@ impl Engine {
                 .front()
                 .is_some_and(|flight| flight.value <= reached)
             {
-                let Some(flight) = self.queues[queue].flights.pop_front() else {
+                let Some(mut flight) = self.queues[queue].flights.pop_front() else {
                     break;
                 };
                 any = true;
                 let state = &mut self.queues[queue];
-                let took = state.pace.completed(self.now);
+                let on_device = flight.batch.as_mut().and_then(Batch::device_ns);
+                let on_device = on_device.map(Duration::from_nanos);
+                let took = state.pace.completed(self.now, on_device);
                 let ran = flight.batch.is_some();
                 if let Some(mut batch) = flight.batch {
                     for (key, word) in flight.guarded {

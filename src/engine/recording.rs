@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::grid::blocks;
 use crate::job::{Job, Jobs, Step, bytes_of};
 use std::ops::Range;
-use vkmps_gpu::{Batch, Bind, Error, Part, Word};
+use vkmps_gpu::{Batch, Bind, Error, Part, Timing, Word};
 use vkmps_protocol::ErrorCode;
 use vkmps_scheduler::{JobKey, Level};
 
@@ -21,9 +21,10 @@ impl Engine {
         &mut self,
         queue: usize,
         level: &Level,
+        timing: Timing,
         guarded: &mut Vec<(JobKey, Word)>,
     ) -> Result<Batch, Error> {
-        let mut batch = self.spare_batch(queue)?;
+        let mut batch = self.spare_batch(queue, timing)?;
         batch.begin()?;
         let whole = level.jobs.iter().map(|job| Piece {
             job: *job,

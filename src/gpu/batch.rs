@@ -27,6 +27,9 @@ pub struct Batch {
     pub(crate) desk: Desk,
     pool: vk::CommandPool,
     queries: vk::QueryPool,
+    /// What the next recording does, and what the last one did.
+    timing: Timing,
+    timed: bool,
     state: State,
 }
 
@@ -71,10 +74,17 @@ impl Batch {
             desk: Desk::default(),
             pool: vk::CommandPool::null(),
             queries: vk::QueryPool::null(),
+            timing,
+            timed: false,
             state: State::Empty,
         };
         new.create(timing)?;
         Ok(new)
+    }
+
+    /// Whether recordings that begin from now on measure their time; only of a batch that was made with [`Timing::On`].
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
     }
 
     /// Starts recording, and forgets what was recorded before. All earlier writes of the queue are visible to it.
@@ -104,7 +114,8 @@ impl Batch {
             ),
             (WORK_STAGES, WORK_READS | WORK_WRITES),
         );
-        if self.queries != vk::QueryPool::null() {
+        self.timed = self.timing == Timing::On && self.queries != vk::QueryPool::null();
+        if self.timed {
             // SAFETY: the pool has these queries, it is not in use, and the command buffer is recording.
             unsafe {
                 self.device
@@ -122,7 +133,7 @@ impl Batch {
     /// `InvalidUse` if it is not recording; what the driver found wrong while recording.
     pub fn end(&mut self) -> Result<(), Error> {
         self.check_recording()?;
-        if self.queries != vk::QueryPool::null() {
+        if self.timed {
             self.timestamp(1);
         }
         self.memory_barrier(
@@ -170,10 +181,9 @@ impl Batch {
     }
 
     /// The device time from the end of all earlier work of the queue to the end of this batch; `None` before completion,
-    /// after a new begin, and without timestamps.
+    /// after a new begin, and without timestamps or [`Timing::On`].
     pub fn device_ns(&mut self) -> Option<u64> {
-        let complete = self.is_complete().ok()? && matches!(self.state, State::Complete);
-        if !complete || self.queries == vk::QueryPool::null() {
+        if !self.timed || !self.is_complete().ok()? || !matches!(self.state, State::Complete) {
             return None;
         }
         let mut ticks = [0u64; QUERIES as usize];

@@ -1,8 +1,8 @@
 //! When things are complete, and that nothing goes away before.
 
 use crate::rig::{PATIENCE, Rig, contents, whole};
-use std::time::Duration;
-use vkmps_gpu::{Batch, Error, Wait, wait_any};
+use std::time::{Duration, Instant};
+use vkmps_gpu::{Batch, Error, Timing, Wait, wait_any};
 
 /// About 0.2 s of a slow device.
 const LONG: u32 = 100_000_000;
@@ -71,6 +71,37 @@ fn a_batch_in_flight_is_busy_and_can_be_begun_after_its_completion() {
     }
     assert_eq!(contents(&memory)[0] & 1, 1);
     batch.begin().expect("begin again");
+}
+
+#[test]
+fn a_batch_measures_what_it_was_told_to_measure_and_no_more_than_has_passed() {
+    let Some(mut rig) = Rig::default() else {
+        return;
+    };
+    if rig.device.info().limits.timestamp_bits == 0 {
+        eprintln!("SKIPPED, the device has no timestamps");
+        return;
+    }
+    let mut batch = rig.batch();
+    let out = rig.visible(&[0; 2]);
+    for timing in [Timing::On, Timing::Off, Timing::On] {
+        batch.set_timing(timing);
+        batch.begin().expect("begin");
+        // Counts for the next recording only.
+        batch.set_timing(Timing::Off);
+        batch.fill(&out, 0, 4, 5).expect("fill");
+        batch.end().expect("end");
+        let begun = Instant::now();
+        let value = rig.queues[0].submit(&mut [&mut batch]).expect("submit");
+        assert!(rig.queues[0].wait(value, PATIENCE).expect("wait"));
+        let passed = begun.elapsed();
+        let time = batch.device_ns().map(Duration::from_nanos);
+        assert_eq!(time.is_some(), timing == Timing::On);
+        assert!(
+            time.is_none_or(|time| time <= passed),
+            "{time:?} of {passed:?}"
+        );
+    }
 }
 
 #[test]
