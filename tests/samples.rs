@@ -277,6 +277,7 @@ fn from_engine(samples: &mut Vec<Sample>) {
             device: device(),
             extensions,
             warnings: vec!["capabilities".to_owned()],
+            max_allocations: 4096,
         },
     );
     add(
@@ -335,6 +336,10 @@ fn from_engine(samples: &mut Vec<Sample>) {
     add(
         "from_engine_demoted",
         &FromEngine::Demoted { session, demoted },
+    );
+    add(
+        "from_engine_chunk_removed",
+        &FromEngine::ChunkRemoved { session, chunk },
     );
 }
 

@@ -207,15 +207,6 @@ pub enum Action {
         /// Which.
         session: SessionId,
     },
-    /// Give the pages of a range of a session's arena back; it reads as zeros afterwards.
-    Discard {
-        /// Whose.
-        session: SessionId,
-        /// Offset in the arena, bytes.
-        offset: u64,
-        /// Length, bytes.
-        bytes: u64,
-    },
     /// Copy the module that came with the client's last message, and hash it; answered by [`Input::ModuleCopied`] or
     /// [`Input::ModuleUnreadable`].
     CopyModule {

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
 use crate::memory::Memory;
+use crate::room::ROOT;
 use crate::session::{Connection, ConnectionStage, Phase, Session};
 use crate::{Action, Broker, Config, ConnectionId, Leaving, Peer, Resource};
 use std::time::Duration;
@@ -309,9 +310,6 @@ impl Config {
         }
     }
 }
-
-/// Neither priorities nor its part of the sessions are limited for it.
-const ROOT: u32 = 0;
 
 /// A connection that says nothing is closed after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,12 +2,13 @@
 
 use crate::event::Event;
 use crate::memory::{Memory, Placed, rounded};
+use crate::room::Room;
 use crate::session::Pending;
 use crate::{Action, Broker, Resource, failed};
 use vkmps_protocol::ErrorCode;
-use vkmps_protocol::engine::{ChunkSource, ToEngine};
+use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{BufferId, ChunkId, SessionId};
-use vkmps_protocol::limits::{CHUNK_ALIGNMENT, MAX_BUFFERS};
+use vkmps_protocol::limits::MAX_BUFFERS;
 use vkmps_protocol::message::{DaemonMessage, MemoryClass};
 
 impl Broker {
@@ -27,29 +28,35 @@ impl Broker {
         if self.place_buffer(id, bytes, class) {
             return;
         }
-        let Some(chunk_bytes) = self.affordable_chunk(id, bytes, class) else {
-            let pool = self.budget.pool(class);
-            let text = format!(
-                "{bytes} bytes asked for, {} of {} left",
-                pool.limit_bytes.saturating_sub(pool.used_bytes),
-                pool.limit_bytes
-            );
-            return self.refuse_allocation(id, bytes, class, self.engine.exhausted(class), text);
+        if !self.take_room(id, bytes, class) {
+            self.wait_for_room(id, bytes, class);
+        }
+    }
+
+    /// Makes a chunk for a buffer, or refuses. False when the request has to wait for room.
+    pub(crate) fn take_room(&mut self, id: SessionId, bytes: u64, class: MemoryClass) -> bool {
+        let refuse = |broker: &mut Self, text: &str| {
+            let code = broker.engine.exhausted(class);
+            let text = format!("{bytes} bytes asked for: {text}");
+            broker.refuse_allocation(id, bytes, class, code, text);
+            true
+        };
+        let chunk_bytes = match self.find_room(id, bytes, class) {
+            Room::Chunk(bytes) => bytes,
+            Room::Later => return false,
+            Room::None(text) => return refuse(self, text),
         };
         let chunk = ChunkId(self.next_chunk);
         let Some(session) = self.sessions.get_mut(&id) else {
-            return;
+            return true;
         };
-        if session
-            .memory
-            .add_chunk(chunk, class, chunk_bytes)
-            .is_none()
-        {
-            let text = "the session's arena is full".to_owned();
-            return self.refuse_allocation(id, bytes, class, self.engine.exhausted(class), text);
+        let added = session.memory.add_chunk(chunk, class, chunk_bytes);
+        if added.is_none() {
+            return refuse(self, "the session's arena is full");
         }
         self.next_chunk += 1;
         self.budget.pool(class).used_bytes += chunk_bytes;
+        self.budget.chunks.used += 1;
         session.pending = Some(Pending::Buffer {
             chunk,
             class,
@@ -63,6 +70,7 @@ impl Broker {
         } else {
             self.request_chunk(id, chunk);
         }
+        true
     }
 
     pub(crate) fn arena_created(&mut self, id: SessionId) {
@@ -125,6 +133,7 @@ impl Broker {
         };
         if let Some(gone) = session.memory.remove_chunk(chunk) {
             self.budget.pool(class).used_bytes -= gone.bytes;
+            self.budget.chunks.used -= 1;
         }
         self.refuse_allocation(id, bytes, class, code, text);
     }
@@ -152,6 +161,7 @@ impl Broker {
         for class in [MemoryClass::Shared, MemoryClass::Device] {
             self.budget.pool(class).used_bytes -= memory.chunk_bytes(class);
         }
+        self.budget.chunks.used -= memory.chunks();
     }
 
     /// Cuts a buffer from the chunks that are there, and answers. False when none has room.
@@ -191,67 +201,6 @@ impl Broker {
         true
     }
 
-    /// The size of a new chunk for a buffer of `bytes`: generous where there is room, exact where there is little. When
-    /// even that is too much, idle chunks of all sessions make way.
-    fn affordable_chunk(&mut self, id: SessionId, bytes: u64, class: MemoryClass) -> Option<u64> {
-        let memory = &self.sessions.get(&id)?.memory;
-        let generous = memory.next_chunk_bytes(class, rounded(bytes)?)?;
-        let exact = rounded(bytes)?.checked_next_multiple_of(CHUNK_ALIGNMENT)?;
-        let pool = self.budget.pool(class);
-        if exact > pool.limit_bytes {
-            return None;
-        }
-        if !pool.fits(exact) {
-            self.give_up_idle_chunks(class);
-        }
-        let pool = self.budget.pool(class);
-        [generous, exact]
-            .into_iter()
-            .find(|bytes| pool.fits(*bytes))
-    }
-
-    fn give_up_idle_chunks(&mut self, class: MemoryClass) {
-        let idle = |(id, session): (&SessionId, &crate::session::Session)| {
-            let id = *id;
-            session
-                .memory
-                .idle_chunks(class)
-                .into_iter()
-                .map(move |chunk| (id, chunk))
-        };
-        // What a closing session has goes when the engine has let go of it, not before.
-        let open = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.conn().is_some());
-        let all: Vec<(SessionId, ChunkId)> = open.flat_map(idle).collect();
-        for (id, chunk) in all {
-            self.give_up_chunk(id, chunk);
-        }
-    }
-
-    fn give_up_chunk(&mut self, id: SessionId, chunk: ChunkId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let Some(gone) = session.memory.remove_chunk(chunk) else {
-            return;
-        };
-        self.budget.pool(gone.class).used_bytes -= gone.bytes;
-        self.push(Action::ToEngine(ToEngine::RemoveChunk {
-            session: id,
-            chunk,
-        }));
-        if let ChunkSource::Arena { offset } = gone.source() {
-            // The next chunk there starts with zeros, and the host has its pages back.
-            self.push(Action::Discard {
-                session: id,
-                offset,
-                bytes: gone.bytes,
-            });
-        }
-    }
-
     fn request_chunk(&mut self, id: SessionId, chunk: ChunkId) {
         let session = self.sessions.get(&id);
         let Some(made) = session.and_then(|session| session.memory.chunk(chunk)) else {
@@ -266,7 +215,7 @@ impl Broker {
         }));
     }
 
-    fn refuse_allocation(
+    pub(crate) fn refuse_allocation(
         &mut self,
         id: SessionId,
         bytes: u64,

@@ -1,7 +1,7 @@
 //! The engine's side: what it says, and what its death means.
 
 use crate::event::{Cause, Event};
-use crate::memory::{Budget, Pool};
+use crate::memory::{Budget, Pieces, Pool};
 use crate::{Action, Broker, Leaving};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
@@ -55,8 +55,10 @@ impl Broker {
                 device,
                 extensions,
                 warnings,
+                max_allocations,
             } => {
-                self.engine_ready(device, extensions, warnings);
+                let pieces = Pieces::of_device(max_allocations);
+                self.engine_ready(device, extensions, warnings, pieces);
             }
             FromEngine::StartFailed { text } => self.engine_not_started(text),
             FromEngine::SessionRemoved { session } => self.session_removed(session),
@@ -75,6 +77,7 @@ impl Broker {
             } => {
                 self.chunk_failed(session, chunk, code, text);
             }
+            FromEngine::ChunkRemoved { session, chunk } => self.chunk_removed(session, chunk),
             FromEngine::PipelineReady { hash } => self.pipeline_ready(hash),
             FromEngine::PipelineFailed { hash, text } => self.pipeline_failed(hash, &text),
             FromEngine::SessionFault { session, text } => self.session_fault(session, text),
@@ -107,6 +110,7 @@ impl Broker {
         device: DeviceDescription,
         extensions: Vec<String>,
         warnings: Vec<String>,
+        chunks: Pieces,
     ) {
         if self.engine.is_ready() || self.leaving != Leaving::No {
             return;
@@ -121,6 +125,7 @@ impl Broker {
                 false => device.device_memory_bytes,
             }),
             shared: pool(device.host_memory_bytes),
+            chunks,
         };
         self.engine = Engine::Ready {
             device: device.clone(),

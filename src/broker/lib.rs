@@ -10,7 +10,7 @@
 //! admission:  open <-> closed (newcomers are refused, sessions go on)
 //! daemon:     serving -> stopping (work in flight ends) -> done
 //! program:    compiling -> at the engine -> ready <-> idle -> evicted;  engine dies: dormant -> at the engine
-//! chunk:      (arena made) -> asked of the engine -> ready -> given up
+//! chunk:      (waiting for room) -> (arena made) -> asked of the engine -> ready -> leaving -> gone
 //! ```
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ mod memory;
 mod programs;
 mod ranges;
 mod registration;
+mod room;
 mod session;
 mod shares;
 #[cfg(test)]
@@ -43,8 +44,9 @@ pub use view::SessionView;
 use engine::Engine;
 use memory::Budget;
 use programs::Programs;
+use room::Waiting;
 use session::{Connection, ConnectionStage, Pending, Phase, Session};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::ToEngine;
@@ -94,6 +96,10 @@ pub struct Broker {
     next_chunk: u64,
     programs: Programs,
     budget: Budget,
+    /// Sessions that wait for room, the longest first.
+    waiting: VecDeque<Waiting>,
+    /// When the last input came.
+    now: Duration,
     actions: Vec<Action>,
 }
 
@@ -121,12 +127,15 @@ impl Broker {
             next_chunk: 1,
             programs: Programs::default(),
             budget: Budget::default(),
+            waiting: VecDeque::new(),
+            now: Duration::ZERO,
             actions: Vec::new(),
         }
     }
 
     /// Takes something in and says what to do. `now` is any clock that does not go back.
     pub fn handle(&mut self, input: Input, now: Duration) -> impl Iterator<Item = Action> + use<> {
+        self.now = now;
         match input {
             Input::ConnectionOpened { conn, peer } => self.connection_opened(conn, peer, now),
             Input::Message { conn, message } => self.message(conn, message),
@@ -145,7 +154,10 @@ impl Broker {
             Input::EngineGone { reason, suspects } => self.engine_gone(reason, &suspects),
             Input::Compiled { hash, interface } => self.compiled(hash, interface),
             Input::CompileFailed { hash, failure } => self.compile_failed(hash, failure),
-            Input::Tick => self.refuse_silent_connections(now),
+            Input::Tick => {
+                self.refuse_silent_connections(now);
+                self.refuse_late();
+            }
             Input::SetPriority { session, priority } => self.set_priority(session, priority),
             Input::Terminate { session } => self.terminate(session),
             Input::SetAdmission(admission) => self.set_admission(admission),
@@ -162,7 +174,9 @@ impl Broker {
             ConnectionStage::AwaitingHello { deadline } => Some(deadline),
             _ => None,
         };
-        self.connections.values().filter_map(deadline).min()
+        let room = self.waiting.front().map(|waiting| waiting.deadline);
+        let hellos = self.connections.values().filter_map(deadline);
+        hellos.chain(room).min()
     }
 
     fn message(&mut self, conn: ConnectionId, message: ClientMessage) {
@@ -295,6 +309,7 @@ impl Broker {
         };
         let was_open = matches!(session.phase, Phase::Open { .. });
         session.phase = Phase::Closing;
+        self.waiting.retain(|waiting| waiting.session != id);
         let client = session.client(id);
         if let Some(Pending::Program { hash }) = session.pending.take()
             && let Some(hash) = self.programs.stop_waiting(hash, id)
@@ -331,6 +346,7 @@ impl Broker {
             self.programs.unrefer(*hash);
         }
         self.evict_programs();
+        self.serve_waiting();
     }
 
     /// Sends the answer to the session's request.
@@ -381,6 +397,13 @@ impl Broker {
         }
         assert_eq!(slots.len(), MAX_SESSIONS);
         assert_eq!(self.budget.device.used_bytes, device_bytes);
+        let chunks = self.sessions.values().map(|s| s.memory.chunks());
+        assert_eq!(self.budget.chunks.used, chunks.sum::<usize>());
+        for (id, session) in &self.sessions {
+            let waits = self.waiting.iter().filter(|w| w.session == *id).count();
+            let waiting = matches!(session.pending, Some(Pending::Room { .. }));
+            assert_eq!(waits, usize::from(waiting));
+        }
         assert_eq!(self.budget.shared.used_bytes, shared_bytes);
         assert!(self.engine.is_ready() || self.sessions.is_empty());
         for connection in self.connections.values() {

@@ -38,8 +38,18 @@ pub(crate) struct Chunk {
     /// Offset in the arena, 0 for device memory.
     pub(crate) arena_offset: u64,
     ranges: Ranges,
-    /// Whether the engine has it.
-    ready: bool,
+    stage: Stage,
+}
+
+/// Life of a chunk. It counts in all of it: it is somebody's until the engine says that it is not there (any more).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Asked of the engine.
+    Asked,
+    /// Buffers are cut from it.
+    Ready,
+    /// Given up; work in flight may use it still.
+    Leaving,
 }
 
 #[derive(Debug)]
@@ -72,7 +82,7 @@ impl Chunk {
     }
 
     fn is_idle(&self) -> bool {
-        self.ready && self.ranges.used() == 0
+        self.stage == Stage::Ready && self.ranges.used() == 0
     }
 }
 
@@ -130,7 +140,7 @@ impl Memory {
                 bytes,
                 arena_offset,
                 ranges,
-                ready: false,
+                stage: Stage::Asked,
             },
         );
         Some(())
@@ -138,11 +148,44 @@ impl Memory {
 
     pub(crate) fn chunk_is_ready(&mut self, id: ChunkId) {
         if let Some(chunk) = self.chunks.get_mut(&id) {
-            chunk.ready = true;
+            chunk.stage = Stage::Ready;
         }
     }
 
-    /// Forgets a chunk that holds no buffer.
+    /// Gives up a chunk that holds no buffer: no buffer is cut from it any more.
+    pub(crate) fn chunk_leaves(&mut self, id: ChunkId) {
+        if let Some(chunk) = self.chunks.get_mut(&id) {
+            debug_assert_eq!(chunk.ranges.used(), 0);
+            chunk.stage = Stage::Leaving;
+        }
+    }
+
+    /// Whether it is given up and not gone.
+    pub(crate) fn is_leaving(&self, id: ChunkId) -> bool {
+        let chunk = self.chunks.get(&id);
+        chunk.is_some_and(|chunk| chunk.stage == Stage::Leaving)
+    }
+
+    /// Bytes of a class that were given up and are not gone.
+    pub(crate) fn leaving_bytes(&self, class: MemoryClass) -> u64 {
+        self.of_class(class)
+            .filter(|(_, chunk)| chunk.stage == Stage::Leaving)
+            .map(|(_, chunk)| chunk.bytes)
+            .sum()
+    }
+
+    /// Number of chunks that were given up and are not gone.
+    pub(crate) fn leaving(&self) -> usize {
+        let leaves = |chunk: &&Chunk| chunk.stage == Stage::Leaving;
+        self.chunks.values().filter(leaves).count()
+    }
+
+    /// Number of chunks.
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Forgets a chunk that is gone, or never was.
     pub(crate) fn remove_chunk(&mut self, id: ChunkId) -> Option<Chunk> {
         let chunk = self.chunks.remove(&id)?;
         debug_assert_eq!(chunk.ranges.used(), 0);
@@ -158,7 +201,7 @@ impl Memory {
         let (chunk_id, chunk, range) = self
             .chunks
             .iter_mut()
-            .filter(|(_, chunk)| chunk.class == class && chunk.ready)
+            .filter(|(_, chunk)| chunk.class == class && chunk.stage == Stage::Ready)
             .find_map(|(id, chunk)| {
                 let range = chunk.ranges.allocate(bytes)?;
                 Some((*id, &*chunk, range))
@@ -226,6 +269,7 @@ impl Memory {
         for class in [MemoryClass::Device, MemoryClass::Shared] {
             let bytes: u64 = self.of_class(class).map(|(_, chunk)| chunk.bytes).sum();
             assert_eq!(self.bytes.of(class), bytes);
+            assert!(self.leaving_bytes(class) <= bytes);
         }
         for (id, chunk) in &self.chunks {
             chunk.ranges.verify_invariants();
@@ -275,6 +319,15 @@ impl MemoryBytes {
 pub(crate) struct Budget {
     pub(crate) device: Pool,
     pub(crate) shared: Pool,
+    /// Pieces of memory, whatever their class: drivers have a number of them that they cannot exceed.
+    pub(crate) chunks: Pieces,
+}
+
+/// Chunks of all sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    pub(crate) limit: usize,
+    pub(crate) used: usize,
 }
 
 /// Bytes of one class.
@@ -290,6 +343,22 @@ impl Budget {
             MemoryClass::Shared => &mut self.shared,
             MemoryClass::Device => &mut self.device,
         }
+    }
+}
+
+impl Pieces {
+    /// Of a device that allows so many; the engine's own come first.
+    pub(crate) fn of_device(max_allocations: u32) -> Self {
+        let limit = max_allocations.saturating_sub(ENGINE_ALLOCATIONS);
+        Self {
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            used: 0,
+        }
+    }
+
+    /// What one user may have of them; the others have the rest for themselves.
+    pub(crate) fn of_user(&self) -> usize {
+        self.limit / 4 * 3
     }
 }
 
@@ -311,5 +380,7 @@ fn smallest_chunk(class: MemoryClass) -> u64 {
     }
 }
 
+/// Pieces of memory that the engine needs for itself: a few for each batch in flight.
+const ENGINE_ALLOCATIONS: u32 = 128;
 /// A chunk larger than this was made for one buffer, and goes with it.
 const MAX_GROWTH_BYTES: u64 = 256 << 20;

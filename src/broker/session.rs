@@ -60,6 +60,8 @@ pub(crate) enum Pending {
     Module { source: Source },
     /// The program is being compiled or made into a pipeline.
     Program { hash: ProgramHash },
+    /// There is no room for a chunk, but there will be.
+    Room { class: MemoryClass, bytes: u64 },
     /// A chunk is set aside, and waits for the arena or for the engine.
     Buffer {
         chunk: ChunkId,

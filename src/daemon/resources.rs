@@ -87,23 +87,6 @@ impl Resources {
         self.sessions.remove(&session);
     }
 
-    /// Gives pages of the session's arena back.
-    pub(crate) fn discard(
-        &self,
-        session: SessionId,
-        offset: u64,
-        bytes: u64,
-    ) -> Result<(), SystemError> {
-        match self
-            .sessions
-            .get(&session)
-            .and_then(|files| files.arena.as_ref())
-        {
-            Some(arena) => crate::ledger::punch_hole(arena, offset, bytes),
-            None => Ok(()),
-        }
-    }
-
     pub(crate) fn keep_module(&mut self, hash: ProgramHash, module: OwnedFd) {
         self.programs.insert(hash, ProgramFiles::Source(module));
     }

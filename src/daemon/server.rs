@@ -361,15 +361,6 @@ impl Server {
             }
             Action::End { session, code } => self.resources.end(session, code),
             Action::Release { session } => self.resources.release(session),
-            Action::Discard {
-                session,
-                offset,
-                bytes,
-            } => {
-                if let Err(error) = self.resources.discard(session, offset, bytes) {
-                    tracing::warn!(%error, session = session.0, "cannot give memory back, ignoring");
-                }
-            }
             Action::CopyModule { conn, source } => self.copy_module(conn, source),
             Action::KeepModule { conn, hash } => {
                 if let Some(module) = self

@@ -84,7 +84,7 @@ impl Builder {
     }
 
     /// Rings when something is finished.
-    pub(crate) fn event(&self) -> &OwnedFd {
+    pub(crate) fn event(&self) -> &Arc<OwnedFd> {
         &self.event
     }
 

@@ -75,9 +75,10 @@ impl Engine {
                 let Some(owner) = self.session(session) else {
                     return Ok(());
                 };
-                // A client that asks and leaves, again and again, must not fill the builder's queue: until its memory
-                // is there, a session keeps its place.
-                owner.jobs += 1;
+                // A client that asks and leaves, again and again, must neither fill the builder's queue nor have more
+                // memory than it is counted for: until its memory is gone, a session keeps its place.
+                owner.chunks += 1;
+                self.chunks.insert(chunk, session);
                 self.builder.build(Request::Chunk {
                     session,
                     chunk,
@@ -223,7 +224,7 @@ impl Engine {
             );
         }
         session.objects = crate::session::Objects::default();
-        if session.jobs == 0 {
+        if session.is_over() {
             self.gone.push(index);
         }
         // What the scheduler dropped is accounted for with its other actions.
@@ -242,7 +243,10 @@ impl Engine {
 
     /// Takes finished objects over.
     pub(crate) fn take_built(&mut self) -> Result<(), Failure> {
-        wake::silence(self.builder.event());
+        wake::silence(&**self.builder.event());
+        while let Some(chunk) = self.disposal.gone() {
+            self.chunk_gone(chunk);
+        }
         while let Some(built) = self.builder.finished() {
             match built {
                 Built::Chunk {
@@ -326,7 +330,7 @@ impl Engine {
     }
 
     fn chunk_failed(&mut self, session: SessionId, chunk: ChunkId, code: ErrorCode, text: String) {
-        self.chunk_over(session);
+        self.chunk_over(session, chunk);
         self.tell(FromEngine::ChunkFailed {
             session,
             chunk,
@@ -335,13 +339,25 @@ impl Engine {
         });
     }
 
-    /// The making of a chunk has ended, one way or another; a closing session may have waited for that.
-    fn chunk_over(&mut self, id: SessionId) {
+    /// The disposal is done with a chunk; if its session is still there, vkmpsd is told.
+    fn chunk_gone(&mut self, chunk: ChunkId) {
+        let Some(&session) = self.chunks.get(&chunk) else {
+            return;
+        };
+        self.chunk_over(session, chunk);
+        if self.session(session).is_some() {
+            self.tell(FromEngine::ChunkRemoved { session, chunk });
+        }
+    }
+
+    /// There is no such chunk any more, or never was; a closing session may have waited for that.
+    fn chunk_over(&mut self, id: SessionId, chunk: ChunkId) {
+        self.chunks.remove(&chunk);
         if let Some(&index) = self.names.get(&id)
             && let Some(session) = self.sessions[index].as_mut()
         {
-            session.jobs -= 1;
-            if session.closing && session.jobs == 0 {
+            session.chunks -= 1;
+            if session.is_over() {
                 self.gone.push(index);
             }
         }
@@ -349,7 +365,7 @@ impl Engine {
 
     /// A chunk can be used; if its session is still there, vkmpsd is told.
     pub(crate) fn chunk_ready(&mut self, id: SessionId, chunk: ChunkId, memory: &Arc<Memory>) {
-        self.chunk_over(id);
+        self.disposal.awaits(chunk, memory);
         let Some(session) = self.session(id) else {
             return;
         };

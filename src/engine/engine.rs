@@ -3,6 +3,7 @@
 use crate::Options;
 use crate::builder::Builder;
 use crate::device;
+use crate::disposal::Disposal;
 use crate::idle::{ALARM, BUILDER, CONTROL, WAITER};
 use crate::job::{Jobs, Program};
 use crate::ledger::Ledger;
@@ -105,6 +106,9 @@ pub(crate) struct Engine {
     pub(crate) message: Box<[u8; MAX_MESSAGE_BYTES]>,
     pub(crate) outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     pub(crate) builder: Builder,
+    pub(crate) disposal: Disposal,
+    /// Whose each chunk is, from the request for it until it is gone.
+    pub(crate) chunks: HashMap<ChunkId, SessionId>,
     pub(crate) waiter: Waiter,
     pub(crate) epoll: Epoll,
     /// What the scheduler asked for and was not done yet.
@@ -211,6 +215,7 @@ impl Engine {
             gather: GATHER,
         };
         let builder = Builder::start(&device)?;
+        let disposal = Disposal::start(builder.event())?;
         let waiter = Waiter::start(&device)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(SystemError::of("epoll_create1"))?;
@@ -265,6 +270,8 @@ impl Engine {
             message: message_buffer(),
             outbox: VecDeque::new(),
             builder,
+            disposal,
+            chunks: HashMap::new(),
             waiter,
             epoll,
             actions: Vec::new(),
@@ -301,6 +308,7 @@ impl Engine {
             device,
             extensions,
             warnings,
+            max_allocations: self.device.info().limits.max_allocations,
         });
     }
 

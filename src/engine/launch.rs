@@ -196,7 +196,7 @@ impl Engine {
         }
         session.active = self.now;
         if session.closing {
-            if session.jobs == 0 {
+            if session.is_over() {
                 self.gone.push(index);
             }
             return;
@@ -258,7 +258,7 @@ impl Engine {
         self.remove_gone();
     }
 
-    /// Sessions whose last job is over.
+    /// Sessions of which nothing is left.
     fn remove_gone(&mut self) {
         while let Some(index) = self.gone.pop() {
             if let Some(session) = self.sessions[index].take() {

@@ -9,6 +9,7 @@ mod check;
 mod compiler;
 mod control;
 mod device;
+mod disposal;
 mod engine;
 mod grid;
 mod idle;

@@ -43,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) streams: Vec<Option<Box<Stream>>>,
     /// Jobs that are queued or in flight.
     pub(crate) jobs: usize,
+    /// Chunks that the engine was asked for and that are not gone.
+    pub(crate) chunks: usize,
     /// Bytes of submits that are not complete, over all streams.
     pub(crate) partial_bytes: usize,
     /// Bytes of the payloads of its jobs.
@@ -54,7 +56,7 @@ pub(crate) struct Session {
     pub(crate) may_poll: bool,
     /// When something last came or went.
     pub(crate) active: Duration,
-    /// No more work is taken from it; it goes when `jobs` is 0.
+    /// No more work is taken from it; it goes when nothing of it is left.
     pub(crate) closing: bool,
     pub(crate) refusals: Refusals,
 }
@@ -76,6 +78,7 @@ impl Session {
             objects: Objects::default(),
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,
+            chunks: 0,
             partial_bytes: 0,
             queued_bytes: 0,
             counters: Counters::default(),
@@ -85,6 +88,11 @@ impl Session {
             closing: false,
             refusals: Refusals::default(),
         }
+    }
+
+    /// Whether it is closing and nothing of it is left: no job, and no memory.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closing && self.jobs == 0 && self.chunks == 0
     }
 }
 

@@ -7,7 +7,7 @@ use crate::memory::{Kind, Memory, OPAQUE_FD, USAGE};
 use ash::vk;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 impl Memory {
     /// Maps `len` bytes at `offset` of a memfd sealed against shrinking, and gives them to the device without a copy.
@@ -189,6 +189,7 @@ impl Memory {
             exportable: false,
             origin: None,
             mapping: None,
+            heir: OnceLock::new(),
         })
     }
 

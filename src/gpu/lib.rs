@@ -35,6 +35,7 @@ mod pipeline;
 mod query;
 mod queue;
 mod record;
+mod remains;
 mod timeline;
 
 pub use batch::{Batch, Timing};
@@ -49,4 +50,5 @@ pub use memory::{Kind, Memory};
 pub use pipeline::{Constant, Pipeline, PipelineDesc, Slot, SlotKind};
 pub use queue::{MAX_BATCHES_PER_SUBMIT, Queue, Wait};
 pub use record::{Bind, Part};
+pub use remains::Remains;
 pub use timeline::{Timeline, wait_any};

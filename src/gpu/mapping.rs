@@ -6,7 +6,7 @@
 use crate::error::Error;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
@@ -140,6 +140,23 @@ impl Mapping {
         }
         write_bytes(at, tail);
         Some(())
+    }
+
+    /// Ends it, and gives the pages of the file under it back to the host.
+    pub(crate) fn discard(self) {
+        if self.owner != Owner::Mapping {
+            return;
+        }
+        // SAFETY: this value made the mapping and is consumed; who else maps the file sees zeros, which is the aim.
+        let discarded = unsafe { madvise(self.address, self.len, MmapAdvise::MADV_REMOVE) };
+        if discarded.is_err() {
+            // Slower, and just as empty.
+            let zeros = [0; 4096];
+            for offset in (0..self.len).step_by(zeros.len()) {
+                let part = zeros.len().min(self.len - offset);
+                self.write(offset as u64, &zeros[..part]);
+            }
+        }
     }
 
     fn inside(&self, offset: u64, len: usize) -> Option<*mut u8> {

@@ -3,9 +3,11 @@
 use crate::device::Device;
 use crate::error::{self, Error};
 use crate::mapping::{Mapping, Origin};
+use crate::remains::{Heir, Remains};
 use ash::vk;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
 /// Memory and the buffer over it. Its contents are undefined at first, unless it is imported.
 #[derive(Debug)]
@@ -16,8 +18,9 @@ pub struct Memory {
     pub(crate) len: u64,
     pub(crate) exportable: bool,
     pub(crate) origin: Option<Origin>,
-    /// Dropped after `memory` is freed.
     pub(crate) mapping: Option<Mapping>,
+    /// Whoever drops the last Arc pays for its end unless there is one.
+    pub(crate) heir: OnceLock<Heir>,
 }
 
 /// Where allocated memory lies.
@@ -48,6 +51,11 @@ impl Memory {
             .map_err(error::memory("vkGetMemoryFdKHR"))?;
         // SAFETY: a successful call returns a new descriptor that belongs to the caller.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Leaves what remains of it, when nothing uses it any more, to a receiver that has the time. Works once.
+    pub fn leave_to(&self, name: u64, to: Sender<Remains>) {
+        let _ = self.heir.set(Heir { name, to });
     }
 
     /// Its length in bytes.
@@ -108,10 +116,19 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: a batch in flight holds an Arc of this memory, so no work uses the buffer.
-        unsafe { self.device.raw.destroy_buffer(self.buffer, None) };
-        // SAFETY: its only buffer was just destroyed; the mapping over imported pages ends after this (field drop).
-        unsafe { self.device.raw.free_memory(self.memory, None) };
+        let heir = self.heir.take();
+        let remains = Remains {
+            name: heir.as_ref().map_or(0, |heir| heir.name),
+            device: Arc::clone(&self.device),
+            memory: self.memory,
+            buffer: self.buffer,
+            mapping: self.mapping.take(),
+        };
+        match heir {
+            // An heir that is gone returns them: they end here.
+            Some(heir) => drop(heir.to.send(remains)),
+            None => drop(remains),
+        }
     }
 }
 

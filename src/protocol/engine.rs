@@ -59,7 +59,8 @@ pub enum ToEngine {
         /// From where.
         source: ChunkSource,
     },
-    /// A chunk is given up; it goes when nothing in flight uses it.
+    /// A chunk is given up; it goes when nothing in flight uses it. Answered by [`FromEngine::ChunkRemoved`] unless the
+    /// session ends first.
     RemoveChunk {
         /// Owner.
         session: SessionId,
@@ -194,6 +195,8 @@ pub enum FromEngine {
         extensions: Vec<String>,
         /// Checks of the engine's sandbox that failed and are only warned of.
         warnings: Vec<String>,
+        /// `maxMemoryAllocationCount`: pieces of memory there can be at one time.
+        max_allocations: u32,
     },
     /// The device cannot be used; the engine exits.
     StartFailed {
@@ -274,6 +277,13 @@ pub enum FromEngine {
         session: SessionId,
         /// Whether its work runs in the lower lane now.
         demoted: bool,
+    },
+    /// A chunk is gone: the device has its memory back, and the host the pages of an arena, which read as zeros.
+    ChunkRemoved {
+        /// Owner.
+        session: SessionId,
+        /// Which.
+        chunk: ChunkId,
     },
 }
 

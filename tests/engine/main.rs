@@ -115,5 +115,25 @@ fn a_priority_changes_under_work_that_is_queued() {
     assert_eq!(engine.counters(SLOT).dispatches, 3);
 }
 
+#[test]
+fn a_chunk_is_gone_when_no_work_uses_it_and_reads_as_zeros_then() {
+    let engine = Engine::start();
+    let mut worker = Worker::of(&engine, SLOT);
+    worker.arena.write(100_000, &[7; 4096]);
+    let values: Vec<u64> = (0..4).map(|_| worker.submit(1)).collect();
+    eventually("the engine has taken the submits", || {
+        engine.counters(SLOT).queued > 1
+    });
+    worker.give_up_memory(&engine);
+    let session = worker.session;
+    let (gone, _) = engine.hear();
+    assert!(matches!(gone, FromEngine::ChunkRemoved { session: of, .. } if of == session));
+    assert_eq!(worker.completed(), values[3]);
+    assert_eq!(worker.failure(), None);
+    let mut bytes = vec![1; worker.arena.len()];
+    worker.arena.read(0, &mut bytes);
+    assert!(bytes.iter().all(|byte| *byte == 0));
+}
+
 /// Any but the first.
 const SLOT: u32 = 7;

@@ -143,6 +143,8 @@ pub(crate) struct Worker {
     producer: Producer,
     completion: Completion,
     value: u64,
+    /// Its chunk, as a client maps it.
+    pub(crate) arena: Region,
 }
 
 impl Worker {
@@ -161,7 +163,7 @@ impl Worker {
             cap_percent: NO_CAP,
         };
         engine.say(&add, &[region.as_fd(), doorbell.as_fd()]);
-        add_buffer(engine, session);
+        let arena = add_buffer(engine, session);
         add_program(engine, session);
         Self {
             session,
@@ -170,7 +172,16 @@ impl Worker {
             rings,
             doorbell,
             value: 0,
+            arena,
         }
+    }
+
+    /// Frees its buffer and gives its chunk up.
+    pub(crate) fn give_up_memory(&self, engine: &Engine) {
+        let (session, chunk) = (self.session, ChunkId(self.session.0));
+        let buffer = BUFFER;
+        engine.say(&ToEngine::RemoveBuffer { session, buffer }, &[]);
+        engine.say(&ToEngine::RemoveChunk { session, chunk }, &[]);
     }
 
     /// Submits so many dispatches, which follow one another.
@@ -228,7 +239,7 @@ fn dispatch(commands: &mut Encoder, program: ProgramId) {
         .expect("a command within the limits");
 }
 
-fn add_buffer(engine: &Engine, session: SessionId) {
+fn add_buffer(engine: &Engine, session: SessionId) -> Region {
     let (chunk, bytes) = (ChunkId(session.0), CHUNK_BYTES);
     let arena = sealed_memfd("arena", bytes).expect("memory");
     let source = ChunkSource::Arena { offset: 0 };
@@ -249,6 +260,7 @@ fn add_buffer(engine: &Engine, session: SessionId) {
         bytes: BUFFER_BYTES,
     };
     engine.say(&add, &[]);
+    Region::map(&arena, 0, usize::try_from(CHUNK_BYTES).expect("it fits")).expect("its memory")
 }
 
 /// As a compiler makes it.

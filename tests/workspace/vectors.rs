@@ -43,7 +43,7 @@ fn there_is_a_golden_vector_of_every_kind_of_message() {
     assert_eq!(kinds(Kind::Client, client_kind), 6);
     assert_eq!(kinds(Kind::Daemon, daemon_kind), 7);
     assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 18);
-    assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 13);
+    assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 14);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
     assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 4);
 }
@@ -73,7 +73,7 @@ kind!(
 
 kind!(
     from_engine_kind, FromEngine: Reserved, Ready, StartFailed, SessionRemoved, ChunkReady, ChunkFailed, PipelineReady,
-    PipelineFailed, SessionFault, SubmitRefused, DeviceLost, Pong, Demoted
+    PipelineFailed, SessionFault, SubmitRefused, DeviceLost, Pong, Demoted, ChunkRemoved
 );
 
 kind!(to_compiler_kind, ToCompiler: Reserved, Compile);

@@ -221,6 +221,7 @@ proptest! {
         prop_assert!(world.broker.sessions.is_empty() && world.broker.connections.is_empty());
         prop_assert_eq!(world.broker.budget.device.used_bytes, 0);
         prop_assert_eq!(world.broker.budget.shared.used_bytes, 0);
+        prop_assert_eq!(world.broker.budget.chunks.used, 0);
         prop_assert_eq!(world.broker.free_slots.len(), MAX_SESSIONS);
         for hash in &world.kept {
             let program = world.broker.programs.get(*hash);

@@ -42,6 +42,8 @@ pub(super) struct World {
     /// Sessions that the log calls connected, and their priorities as it knows them.
     pub(super) connected: BTreeMap<SessionId, Priority>,
     pub(super) exited: bool,
+    /// Of the device of the next engine.
+    pub(super) max_allocations: u32,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,7 @@ impl World {
             events: Vec::new(),
             connected: BTreeMap::new(),
             exited: false,
+            max_allocations: 4096,
         }
     }
 
@@ -92,6 +95,7 @@ impl World {
             device,
             extensions: vec!["VK_KHR_push_descriptor".to_owned()],
             warnings: vec!["seccomp".to_owned()],
+            max_allocations: self.max_allocations,
         }));
     }
 
@@ -201,7 +205,7 @@ impl World {
             Action::ToEngine(message) => self.tell_engine(message),
             Action::Log(event) => self.note(event),
             Action::Exit => self.exited = true,
-            Action::End { .. } | Action::Release { .. } | Action::Discard { .. } => {}
+            Action::End { .. } | Action::Release { .. } => {}
         }
     }
 
@@ -243,6 +247,7 @@ impl World {
                         .iter()
                         .all(|((s, _), (c, ..))| s != session || c != chunk)
                 );
+                self.jobs.push_back(Job::Engine(message));
             }
             ToEngine::AddBuffer {
                 session,
@@ -365,6 +370,7 @@ impl World {
                 code: ErrorCode::OutOfDeviceMemory,
                 text,
             },
+            ToEngine::RemoveChunk { session, chunk } => FromEngine::ChunkRemoved { session, chunk },
             ToEngine::AddPipeline { hash, .. } if succeed => {
                 engine.pipelines.insert(hash);
                 FromEngine::PipelineReady { hash }
