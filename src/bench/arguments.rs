@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Startup(Options),
     /// CPU time and memory of an idle daemon with 0 and with many clients.
     Idle(Options),
+    /// Latency of a high-priority client while a low-priority one saturates the device with long kernels.
+    Priority(PriorityOptions),
     /// Shares of clients with unequal kernels, and of users with unequal numbers of clients.
     Fairness(FairnessOptions),
     /// What scheduling one dispatch costs, by the number of clients; no device, no daemon.
@@ -44,14 +46,14 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) clients: Option<usize>,
     /// Submits that each client keeps in flight, each on its own stream and buffer.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) depth: usize,
+    #[arg(long)]
+    pub(crate) depth: Option<usize>,
     /// The Vulkan device; without it the best.
     #[arg(long)]
     pub(crate) device: Option<usize>,
-    /// How long each arm runs in each round.
-    #[arg(long, default_value_t = 3.0)]
-    pub(crate) seconds: f64,
+    /// How long each arm runs in each round, 3 unless the scenario has a reason.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
     /// Rounds of all arms in turn; medians are reported.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
@@ -64,6 +66,25 @@ pub(crate) struct Options {
     /// Binds every process, also the private daemon's, to this CPU.
     #[arg(long)]
     pub(crate) pin: Option<usize>,
+}
+
+impl Options {
+    pub(crate) fn depth(&self) -> usize {
+        self.depth.unwrap_or(1).max(1)
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(3.0)
+    }
+
+    /// With a scenario's own defaults.
+    pub(crate) fn or(&self, depth: usize, seconds: f64) -> Self {
+        Self {
+            depth: self.depth.or(Some(depth)),
+            seconds: self.seconds.or(Some(seconds)),
+            ..self.clone()
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -90,6 +111,18 @@ pub(crate) struct FairnessOptions {
     pub(crate) common: Options,
     /// How long the shortest kernel takes on an own device; the longest takes eight times as long.
     #[arg(long, default_value_t = 1.0)]
+    pub(crate) kernel_ms: f64,
+    /// A line for each client's share, 1 being what all have on average.
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PriorityOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+    /// How long a kernel of the background takes on an own device.
+    #[arg(long, default_value_t = 1.6)]
     pub(crate) kernel_ms: f64,
 }
 

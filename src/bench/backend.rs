@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::shader::Shader;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use vkmps::Priority;
 
 pub(crate) use direct::{open as open_device, pipeline};
 
@@ -16,7 +17,47 @@ pub(crate) enum Place {
     /// On a VkDevice of its own, as programs do today.
     Direct { device: Option<usize>, wait: Wait },
     /// As a client of the daemon on this socket.
-    Daemon { socket: PathBuf },
+    Daemon { socket: PathBuf, terms: Terms },
+}
+
+/// What a client asks of the daemon when it connects.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    pub(crate) priority: Rank,
+}
+
+/// A priority that can be passed to another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Rank {
+    Low,
+    #[default]
+    Medium,
+    High,
+    Realtime,
+}
+
+impl From<Rank> for Priority {
+    fn from(rank: Rank) -> Self {
+        match rank {
+            Rank::Low => Self::Low,
+            Rank::Medium => Self::Medium,
+            Rank::High => Self::High,
+            Rank::Realtime => Self::Realtime,
+        }
+    }
+}
+
+impl Place {
+    /// The same with a priority; an own device has none.
+    pub(crate) fn ranked(&self, priority: Rank) -> Self {
+        match self {
+            Self::Daemon { socket, .. } => Self::Daemon {
+                socket: socket.clone(),
+                terms: Terms { priority },
+            },
+            Self::Direct { .. } => self.clone(),
+        }
+    }
 }
 
 /// How an own device is waited for.
@@ -91,6 +132,6 @@ pub(crate) trait Backend {
 pub(crate) fn open(place: &Place) -> Result<Box<dyn Backend>, Error> {
     Ok(match place {
         Place::Direct { device, wait } => Box::new(direct::Direct::open(*device, *wait)?),
-        Place::Daemon { socket } => Box::new(daemon::Daemon::connect(socket)?),
+        Place::Daemon { socket, terms } => Box::new(daemon::Daemon::connect(socket, *terms)?),
     })
 }

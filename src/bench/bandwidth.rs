@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
                 let action = Action::Copy {
                     bytes,
                     direction,
-                    seconds: options.seconds,
+                    seconds: options.seconds(),
                 };
                 let task = Task::Bandwidth(Client { place, action });
                 let bench = &bench;

@@ -1,7 +1,7 @@
 //! One run: its device, its environment, its daemon.
 
 use crate::arguments::Options;
-use crate::backend::{Place, Wait};
+use crate::backend::{Place, Terms, Wait};
 use crate::clock;
 use crate::crew::Crew;
 use crate::error::Error;
@@ -162,7 +162,7 @@ impl Bench {
             THREADS: self.threads,
             "pinned_to_cpu": self.pin,
             "cpus": cpus,
-            "seconds": options.seconds,
+            "seconds": options.seconds(),
             "rounds": options.rounds,
             "daemon": if options.socket.is_some() { "given" } else { "private" },
             "compute_queues": self.device.queues,
@@ -195,7 +195,10 @@ impl Daemon {
             Self::Given(socket) => socket.clone(),
             Self::Private(daemon) => daemon.socket().to_owned(),
         };
-        Place::Daemon { socket }
+        Place::Daemon {
+            socket,
+            terms: Terms::default(),
+        }
     }
 }
 

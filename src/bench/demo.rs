@@ -87,9 +87,9 @@ pub(crate) fn run(options: &DemoOptions) -> Result<(), Error> {
 fn conditions(options: &DemoOptions) -> Options {
     Options {
         clients: Some(options.clients),
-        depth: worker::LANES,
+        depth: Some(worker::LANES),
         device: options.device,
-        seconds: 0.0,
+        seconds: Some(0.0),
         rounds: 1,
         json: false,
         socket: None,

@@ -1,5 +1,6 @@
 //! What ends a run, by what failed.
 
+use crate::backend::Rank;
 use std::io;
 use std::path::PathBuf;
 
@@ -41,6 +42,8 @@ pub(crate) enum Error {
     },
     #[error("the picture could not be written")]
     Encode(#[from] png::EncodingError),
+    #[error("the daemon does not grant the priority {0:?}")]
+    NotGranted(Rank),
     #[error("{0}")]
     Usage(&'static str),
 }

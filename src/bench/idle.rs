@@ -25,11 +25,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     }
     let bench = Bench::new(options, Threads::None)?;
     let daemon = bench.daemon(None)?;
-    let (Daemon::Private(private), Place::Daemon { socket }) = (&daemon, daemon.place()) else {
+    let (Daemon::Private(private), Place::Daemon { socket, .. }) = (&daemon, daemon.place()) else {
         return Err(Error::Usage("idle measures a private daemon"));
     };
     let clients = options.clients.unwrap_or(256).max(1);
-    let alone = observe(private.pid(), options.seconds, "no client")?;
+    let alone = observe(private.pid(), options.seconds(), "no client")?;
     let crew = Crew::prepare(
         &bench,
         &[Task::Idle(Clients {
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
             count: clients,
         })],
     )?;
-    let crowded = observe(private.pid(), options.seconds, "connected clients")?;
+    let crowded = observe(private.pid(), options.seconds(), "connected clients")?;
     drop(crew);
     progress::clear();
 

@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         let task = Task::Latency(Client {
             place,
             kernel,
-            seconds: options.seconds,
+            seconds: options.seconds(),
         });
         let bench = &bench;
         move || one(bench, &task)

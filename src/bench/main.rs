@@ -17,6 +17,7 @@ mod fairness;
 mod figures;
 mod idle;
 mod latency;
+mod priority;
 mod private_daemon;
 mod process;
 mod progress;
@@ -24,6 +25,7 @@ mod report;
 mod rounds;
 mod scale;
 mod shader;
+mod size;
 mod startup;
 mod throughput;
 mod worker;
@@ -50,6 +52,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Bandwidth(options) => bandwidth::run(&options),
         Command::Startup(options) => startup::run(&options),
         Command::Idle(options) => idle::run(&options),
+        Command::Priority(options) => priority::run(&options),
         Command::Fairness(options) => fairness::run(&options),
         Command::Scale(options) => scale::run(&options),
         Command::Demo(options) => demo::run(&options),

@@ -29,7 +29,11 @@ impl PrivateDaemon {
         let errors = log
             .try_clone()
             .map_err(|source| Error::Io("creating a log file", source))?;
+        let settings = folder.join("vkmpsd.toml");
+        fs::write(&settings, SETTINGS)
+            .map_err(|source| Error::Io("writing the private daemon's settings", source))?;
         let mut command = bench.command(daemon);
+        command.arg("--config").arg(settings);
         command.arg("-s").arg(&socket).arg("--engine").arg(engine);
         command
             .arg("--cache-dir")
@@ -141,6 +145,8 @@ pub(crate) fn new_folder() -> Result<PathBuf, Error> {
     ))
 }
 
+/// What some scenarios need and others do not notice.
+const SETTINGS: &str = "[clients]\nmax-priority = \"realtime\"\n";
 const LOG: &str = "vkmpsd.log";
 const LOG_LINES: usize = 20;
 const RETRY: Duration = Duration::from_millis(5);

@@ -5,15 +5,15 @@ use crate::progress;
 use crate::report::Sample;
 
 /// A way to do the work, measured once per round.
-pub(crate) struct Arm<'a> {
+pub(crate) struct Arm<'a, T = Sample> {
     pub(crate) name: String,
-    pub(crate) measure: Box<dyn FnMut() -> Result<Sample, Error> + 'a>,
+    pub(crate) measure: Box<dyn FnMut() -> Result<T, Error> + 'a>,
 }
 
-impl<'a> Arm<'a> {
+impl<'a, T> Arm<'a, T> {
     pub(crate) fn new(
         name: impl Into<String>,
-        measure: impl FnMut() -> Result<Sample, Error> + 'a,
+        measure: impl FnMut() -> Result<T, Error> + 'a,
     ) -> Self {
         Self {
             name: name.into(),
@@ -23,8 +23,8 @@ impl<'a> Arm<'a> {
 }
 
 /// Measures every arm once per round; the samples are in the order of the arms.
-pub(crate) fn interleave(arms: &mut [Arm<'_>], rounds: usize) -> Result<Vec<Vec<Sample>>, Error> {
-    let mut samples = vec![Vec::new(); arms.len()];
+pub(crate) fn interleave<T>(arms: &mut [Arm<'_, T>], rounds: usize) -> Result<Vec<Vec<T>>, Error> {
+    let mut samples: Vec<Vec<T>> = arms.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds.max(1) {
         for (arm, samples) in arms.iter_mut().zip(&mut samples) {
             progress::show(&format!("round {round} of {rounds}: {}", arm.name));

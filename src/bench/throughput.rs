@@ -16,7 +16,7 @@ use crate::rounds::{Arm, interleave};
 use crate::worker::Task;
 use std::cell::RefCell;
 
-pub(crate) use client::{Client, Outcome, calibrate, microseconds};
+pub(crate) use client::{Client, Outcome, Pace, calibrate, microseconds};
 pub(crate) use kernel::Kernel;
 pub(crate) use limit::Limit;
 
@@ -29,8 +29,8 @@ pub(crate) fn run(options: &ThroughputOptions) -> Result<(), Error> {
         bench: &bench,
         kernel: choose_kernel(&bench, options)?,
         clients,
-        depth: common.depth.max(1),
-        seconds: common.seconds,
+        depth: common.depth(),
+        seconds: common.seconds(),
         links: RefCell::default(),
     };
     let daemon = bench.daemon(common.socket.as_deref())?;
@@ -154,6 +154,7 @@ impl Load<'_> {
             kernel: self.kernel,
             depth,
             seconds: self.seconds,
+            pace: Pace::AtOnce,
         });
         let results =
             Crew::prepare(self.bench, &vec![task; clients])?.measure::<client::Outcome>()?;

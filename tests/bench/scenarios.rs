@@ -75,6 +75,43 @@ fn idle_reports_the_daemon_with_and_without_clients() {
 }
 
 #[test]
+fn priority_reports_the_foreground_with_and_without_a_background() {
+    let report = Report::of("priority", &["--kernel-ms", "0.5"]);
+    for place in ["daemon", "separate"] {
+        let alone = report.arm(&format!("{place} foreground"));
+        assert!(alone["p99_us"].is_f64() && alone["value"] == 0.0, "{alone}");
+    }
+    for arm in ["daemon high", "daemon realtime", "daemon equal", "separate"] {
+        let both = report.arm(arm);
+        assert!(both["p99_us"].is_f64() && both["value"] != 0.0, "{both}");
+    }
+    report.expect_ratios(&[
+        "background_kept",
+        "background_kept_realtime",
+        "background_kept_equal",
+        "background_kept_separate",
+        "foreground_vs_alone",
+        "foreground_vs_alone_realtime",
+        "foreground_vs_alone_separate",
+    ]);
+}
+
+#[test]
+fn fairness_reports_an_index_and_every_clients_share() {
+    let few = ["--clients", "2", "--kernel-ms", "0.1", "--verbose"];
+    let report = Report::of("fairness", &few);
+    report.expect_arms(&["daemon x8 alone", "separate 2", "daemon 2 #1 x8"]);
+    let shares =
+        ["daemon 2 #0 x1", "daemon 2 #1 x8"].map(|name| report.arm(name)["value"].as_f64());
+    let sum: f64 = shares.into_iter().flatten().sum();
+    assert!((sum - 2.0).abs() < 1e-6, "{shares:?}");
+    report.expect_ratios(&["jain", "jain_separate", "kept daemon 2"]);
+    let users = report.last["ratios"]["user_share"].is_f64();
+    let skipped = report.last["settings"]["users 1:7"].is_string();
+    assert!(users != skipped, "{}", report.last);
+}
+
+#[test]
 fn scale_reports_what_a_dispatch_costs_by_the_number_of_clients() {
     let report = Report::of("scale", &[]);
     report.expect_arms(&[

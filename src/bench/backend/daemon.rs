@@ -1,6 +1,6 @@
 //! Work through the daemon.
 
-use super::{Backend, BufferId, Lane, ProgramId, Residence, Work};
+use super::{Backend, BufferId, Lane, ProgramId, Residence, Terms, Work};
 use crate::error::Error;
 use crate::shader::Shader;
 use std::path::Path;
@@ -15,11 +15,16 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn connect(socket: &Path) -> Result<Self, Error> {
+    pub(crate) fn connect(socket: &Path, terms: Terms) -> Result<Self, Error> {
+        let priority = terms.priority.into();
         let client = Client::builder()
             .socket(socket)
             .name("vkmps-bench")
+            .priority(priority)
             .connect()?;
+        if client.priority() != priority {
+            return Err(Error::NotGranted(terms.priority));
+        }
         Ok(Self {
             client,
             programs: Vec::new(),

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::figures::Quantiles;
 use crate::report::Sample;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +20,15 @@ pub(crate) struct Client {
     pub(crate) kernel: Kernel,
     pub(crate) depth: usize,
     pub(crate) seconds: f64,
+    pub(crate) pace: Pace,
+}
+
+/// When the next submit follows a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Pace {
+    AtOnce,
+    /// After half a millisecond to a whole one, with one submit in flight: somebody who waits for each answer.
+    AfterAPause,
 }
 
 /// What one client found.
@@ -27,6 +38,8 @@ pub(crate) struct Outcome {
     start_ns: u64,
     end_ns: u64,
     latencies_us: Quantiles,
+    /// Dispatches that were over in each hundredth of a second.
+    bins: Vec<u32>,
     pub(crate) links: Vec<Link>,
 }
 
@@ -35,6 +48,21 @@ impl Outcome {
     pub(crate) fn rate(&self) -> f64 {
         let seconds = Duration::from_nanos(self.end_ns.saturating_sub(self.start_ns));
         self.dispatches as f64 / seconds.as_secs_f64()
+    }
+
+    /// Dispatches per second that were over between two moments, in hundredths of a second: while all others submit too.
+    pub(crate) fn rate_within(&self, window: Range<usize>) -> f64 {
+        let bins = self.bins.iter().skip(window.start).take(window.len());
+        let count: u64 = bins.map(|count| u64::from(*count)).sum();
+        count as f64 * 100.0 / window.len() as f64
+    }
+
+    pub(crate) fn p50_us(&self) -> Option<f64> {
+        self.latencies_us.p50()
+    }
+
+    pub(crate) fn p99_us(&self) -> Option<f64> {
+        self.latencies_us.p99()
     }
 }
 
@@ -68,7 +96,7 @@ impl Client {
         let duration = Duration::from_secs_f64(self.seconds);
         inside::line_up()?;
         let mut outcome = match self.depth {
-            1 => one_by_one(&mut load, duration)?,
+            1 => one_by_one(&mut load, duration, self.pace)?,
             _ => in_flight(&mut load, duration)?,
         };
         if self.kernel.counts() {
@@ -87,7 +115,7 @@ pub(crate) fn calibrate(place: &Place, kernel: Kernel, milliseconds: f64) -> Res
     let mut load = Load::new(backend.as_mut(), kernel, 1)?;
     load.warm_up()?;
     inside::line_up()?;
-    let outcome = one_by_one(&mut load, Duration::from_millis(500))?;
+    let outcome = one_by_one(&mut load, Duration::from_millis(500), Pace::AtOnce)?;
     let took_ms = outcome.latencies_us.p50().unwrap_or(1.0) / 1000.0;
     let wanted = f64::from(kernel.iterations) * milliseconds / took_ms;
     // Doubling up to it avoids a cast from floating point, and 3 % steps are exact enough.
@@ -99,25 +127,23 @@ pub(crate) fn calibrate(place: &Place, kernel: Kernel, milliseconds: f64) -> Res
 }
 
 /// Submits and waits, and again.
-fn one_by_one(load: &mut Load<'_>, duration: Duration) -> Result<Outcome, Error> {
-    let start_ns = clock::now_ns();
-    let start = Instant::now();
-    let mut latencies = Vec::new();
-    let mut now = start;
-    while now.duration_since(start) < duration {
+fn one_by_one(load: &mut Load<'_>, duration: Duration, pace: Pace) -> Result<Outcome, Error> {
+    let mut record = Record::begin();
+    let mut now = record.start;
+    while now.duration_since(record.start) < duration {
+        if pace == Pace::AfterAPause {
+            thread::sleep(record.pause());
+            now = Instant::now();
+        }
         load.run()?;
-        let end = Instant::now();
-        latencies.push(microseconds(end.duration_since(now)));
-        now = end;
+        now = record.completed(now);
     }
-    Ok(outcome(start_ns, latencies))
+    Ok(record.end())
 }
 
 /// Keeps a submit in flight on every lane.
 fn in_flight(load: &mut Load<'_>, duration: Duration) -> Result<Outcome, Error> {
-    let start_ns = clock::now_ns();
-    let start = Instant::now();
-    let mut latencies = Vec::new();
+    let mut record = Record::begin();
     let mut submitted = vec![None; load.depth()];
     for (lane, at) in submitted.iter_mut().enumerate() {
         *at = Some(Instant::now());
@@ -129,27 +155,69 @@ fn in_flight(load: &mut Load<'_>, duration: Duration) -> Result<Outcome, Error> 
                 continue;
             };
             load.wait(lane)?;
-            let now = Instant::now();
-            latencies.push(microseconds(now.duration_since(before)));
-            if now.duration_since(start) < duration {
+            let now = record.completed(before);
+            if now.duration_since(record.start) < duration {
                 *at = Some(now);
                 load.submit(lane)?;
             }
         }
     }
-    Ok(outcome(start_ns, latencies))
+    Ok(record.end())
 }
 
-fn outcome(start_ns: u64, latencies: Vec<f64>) -> Outcome {
-    Outcome {
-        dispatches: latencies.len() as u64,
-        start_ns,
-        end_ns: clock::now_ns(),
-        latencies_us: Quantiles::of(latencies),
-        links: Vec::new(),
+/// What a client notes while it runs.
+struct Record {
+    start_ns: u64,
+    start: Instant,
+    latencies: Vec<f64>,
+    bins: Vec<u32>,
+}
+
+impl Record {
+    fn begin() -> Self {
+        Self {
+            start_ns: clock::now_ns(),
+            start: Instant::now(),
+            latencies: Vec::new(),
+            bins: Vec::new(),
+        }
+    }
+
+    /// Something submitted at that time is over, now.
+    fn completed(&mut self, before: Instant) -> Instant {
+        let now = Instant::now();
+        self.latencies
+            .push(microseconds(now.duration_since(before)));
+        let bin = now.duration_since(self.start).as_millis() / 10;
+        let bin = usize::try_from(bin).unwrap_or(usize::MAX).min(MAX_BINS);
+        if self.bins.len() <= bin {
+            self.bins.resize(bin + 1, 0);
+        }
+        self.bins[bin] += 1;
+        now
+    }
+
+    /// 500 to 1 000 us, so that no rhythm of the device is met.
+    fn pause(&self) -> Duration {
+        let mixed = (self.latencies.len() as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Duration::from_micros(500 + (mixed >> 32) % 500)
+    }
+
+    fn end(self) -> Outcome {
+        Outcome {
+            dispatches: self.latencies.len() as u64,
+            start_ns: self.start_ns,
+            end_ns: clock::now_ns(),
+            latencies_us: Quantiles::of(self.latencies),
+            bins: self.bins,
+            links: Vec::new(),
+        }
     }
 }
 
 pub(crate) fn microseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
+
+/// Ten minutes of bins; later completions count in the last.
+const MAX_BINS: usize = 60_000;
