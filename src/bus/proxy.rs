@@ -2,7 +2,7 @@
 
 use crate::{ClientEntry, Error};
 use std::collections::HashMap;
-use zbus::{OwnedObjectPath, proxy};
+use zbus::{OwnedFd, OwnedObjectPath, proxy};
 
 /// `org.vkmps.Manager`; `dbus/org.vkmps.Manager.xml` documents it. What changes something lets polkit ask its user for a
 /// password, if there is an agent to do so.
@@ -18,6 +18,9 @@ pub trait Manager {
     fn get_status(&self) -> Result<(String, String, String, u32, u32, Vec<String>), Error>;
     /// Counters by name.
     fn get_statistics(&self) -> Result<HashMap<String, u64>, Error>;
+    /// A descriptor that reads the recorder.
+    #[zbus(allow_interactive_auth)]
+    fn trace(&self) -> Result<OwnedFd, Error>;
     /// Changes the priority of a client's future work.
     #[zbus(allow_interactive_auth)]
     fn set_priority(&self, client: u64, priority: &str) -> Result<(), Error>;
@@ -147,6 +150,21 @@ pub trait Client {
     /// Nanoseconds.
     #[zbus(property(emits_changed_signal = "false"), name = "DeviceTimeNSec")]
     fn device_time_ns(&self) -> zbus::Result<u64>;
+    /// Of the last second's time; 1 is all of it.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn share(&self) -> zbus::Result<f64>;
+    /// Submits that the device was given.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn submits(&self) -> zbus::Result<u64>;
+    /// What they waited, nanoseconds.
+    #[zbus(property(emits_changed_signal = "false"), name = "WaitTimeNSec")]
+    fn wait_time_ns(&self) -> zbus::Result<u64>;
+    /// Pieces that the device was given.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn slices(&self) -> zbus::Result<u64>;
+    /// How often a submit in pieces had to wait for others.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn preemptions(&self) -> zbus::Result<u64>;
 }
 
 /// `org.vkmps.Device`; `dbus/org.vkmps.Device.xml` documents it.

@@ -4,7 +4,8 @@ use crate::control::{
     ClientView, DeviceView, NoSuchClient, PriorityError, Reply, Request, State, Status, Stopping,
 };
 use crate::server::Server;
-use crate::statistics::Work;
+use crate::statistics::{Work, ns};
+use nix::time::{ClockId, clock_gettime};
 use vkmps_broker::{Admission, Input, MemoryBytes, SessionView};
 use vkmps_protocol::handle::SessionId;
 
@@ -26,6 +27,7 @@ impl Server {
                 answer(reply, session.map(|session| self.client_view(&session)));
             }
             Request::Device(reply) => answer(reply, self.device_view()),
+            Request::Trace(reply) => answer(reply, self.supervisor.recorder()),
             Request::SetPriority {
                 client,
                 priority,
@@ -121,6 +123,11 @@ impl Server {
             queue_depth: work.queued,
             dispatches: work.dispatches,
             device_time: work.device_time,
+            submits: work.submits,
+            wait: work.wait,
+            slices: work.slices,
+            preemptions: work.preemptions,
+            share: work.recent.share(monotonic_ns()),
         }
     }
 
@@ -173,6 +180,11 @@ impl Server {
         self.inbox.push_back(Input::SetAdmission(admission));
         Ok(())
     }
+}
+
+/// The engine's clock, of which a session's share is told.
+fn monotonic_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| ns(now.into()))
 }
 
 /// Who asked may have gone.

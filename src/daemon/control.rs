@@ -2,6 +2,7 @@
 //!
 //! The D-Bus side holds only a sender of [`Request`]s and a receiver of [`Change`]s: the main loop owns all state.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use vkmps_bus::LogLevel;
@@ -24,6 +25,8 @@ pub(crate) enum Request {
     Client(SessionId, Reply<Option<ClientView>>),
     /// The device, while there is one.
     Device(Reply<Option<DeviceView>>),
+    /// A descriptor that reads what the engines record.
+    Trace(Reply<std::io::Result<OwnedFd>>),
     /// Changes a client's priority.
     SetPriority {
         /// Which.
@@ -127,7 +130,7 @@ pub(crate) enum State {
 }
 
 /// A client, as administrators see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClientView {
     /// Its name.
     pub(crate) id: SessionId,
@@ -155,6 +158,16 @@ pub(crate) struct ClientView {
     pub(crate) dispatches: u64,
     /// Its part of the batches it was in.
     pub(crate) device_time: Duration,
+    /// Submits that the device was given, or the first piece of.
+    pub(crate) submits: u64,
+    /// What these waited for that.
+    pub(crate) wait: Duration,
+    /// Pieces that the device was given.
+    pub(crate) slices: u64,
+    /// Pieces that waited for work of others after the piece before them.
+    pub(crate) preemptions: u64,
+    /// What of the last second was its device time; 1 is all.
+    pub(crate) share: f64,
 }
 
 /// The device, as administrators see it.
@@ -183,7 +196,7 @@ pub(crate) struct DeviceView {
 }
 
 /// What administrators hear of without asking.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
     /// A session opened.
     ClientAdded(ClientView),

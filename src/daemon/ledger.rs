@@ -10,9 +10,11 @@ use vkmps_ipc::SystemError;
 use vkmps_ipc::memory::{Region, sealed_memfd};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SAID, SESSION, SLOT_BYTES, SUSPECT,
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION, SLICES,
+    SLOT_BYTES, SUBMITS, SUSPECT, WAIT_NS,
 };
 use vkmps_protocol::limits::MAX_SESSIONS;
+use vkmps_protocol::window::Window;
 
 /// One for all engines of a daemon.
 #[derive(Debug)]
@@ -68,6 +70,15 @@ impl Ledger {
                 .to_ne_bytes()
                 .first_chunk()
                 .map_or(0, |bytes| u32::from_ne_bytes(*bytes)),
+            submits: counter(SUBMITS),
+            wait: Duration::from_nanos(counter(WAIT_NS)),
+            slices: counter(SLICES),
+            preemptions: counter(PREEMPTIONS),
+            recent: Window {
+                second: counter(RECENT),
+                current_ns: counter(RECENT + 8),
+                previous_ns: counter(RECENT + 16),
+            },
         }
     }
 
@@ -134,10 +145,25 @@ mod tests {
         write(SESSION, session.0);
         write(DISPATCHES, 9);
         write(DEVICE_TIME_NS, 1500);
+        for (offset, value) in [(SUBMITS, 4), (WAIT_NS, 700), (SLICES, 6), (PREEMPTIONS, 1)] {
+            write(offset, value);
+        }
+        for (offset, value) in [(RECENT, 12), (RECENT + 8, 40), (RECENT + 16, 50)] {
+            write(offset, value);
+        }
         let work = Work {
             dispatches: 9,
             device_time: Duration::from_nanos(1500),
             queued: 0,
+            submits: 4,
+            wait: Duration::from_nanos(700),
+            slices: 6,
+            preemptions: 1,
+            recent: Window {
+                second: 12,
+                current_ns: 40,
+                previous_ns: 50,
+            },
         };
         assert_eq!(ledger.work(5, session), work);
         assert_eq!(ledger.work(5, SessionId(78)), Work::default());

@@ -18,6 +18,7 @@ mod ledger;
 mod liveness;
 mod module;
 mod process;
+mod recorder;
 mod resources;
 mod sandbox_check;
 mod server;

@@ -8,6 +8,7 @@ use crate::happening::{Happening, Happenings};
 use crate::journal::{self, LogControl};
 use crate::ledger::Ledger;
 use crate::process::Launcher;
+use crate::recorder::Recorder;
 use crate::server::{Equipment, Server, SpawnerGone};
 use crate::sockets::{self, Listeners, SocketError};
 use crate::standalone::Standalone;
@@ -146,6 +147,7 @@ async fn serve(
     let supervisor = Supervisor::new(
         Launcher::new(spawner, happenings.clone()),
         Ledger::new()?,
+        Recorder::new()?,
         config.service.engine_timeout.duration(),
     );
     let report = enclosed.seal()?;

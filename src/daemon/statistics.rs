@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use vkmps_broker::Event;
+use vkmps_protocol::window::Window;
 
 /// Counters for administrators. They only grow, and names are only ever added.
 #[derive(Debug, Default)]
@@ -30,6 +31,16 @@ pub(crate) struct Work {
     pub(crate) device_time: Duration,
     /// Submits accepted and not over.
     pub(crate) queued: u32,
+    /// Submits that the device was given, or the first piece of.
+    pub(crate) submits: u64,
+    /// What these waited for that.
+    pub(crate) wait: Duration,
+    /// Pieces that the device was given.
+    pub(crate) slices: u64,
+    /// Pieces that waited for work of others after the piece before them.
+    pub(crate) preemptions: u64,
+    /// Device time of late.
+    pub(crate) recent: Window,
 }
 
 impl Statistics {
@@ -66,36 +77,53 @@ impl Statistics {
 
     /// A client is gone; what was done for it stays counted.
     pub(crate) fn bury(&mut self, work: Work) {
-        self.past.dispatches += work.dispatches;
-        self.past.device_time += work.device_time;
+        self.past = sum(self.past, Work { queued: 0, ..work });
     }
 
     /// Dispatches and device time of all clients there ever were.
     pub(crate) fn total(&self, present: impl Iterator<Item = Work>) -> Work {
-        present.fold(self.past, |sum, work| Work {
-            dispatches: sum.dispatches + work.dispatches,
-            device_time: sum.device_time + work.device_time,
-            queued: sum.queued.saturating_add(work.queued),
-        })
+        present.fold(self.past, sum)
     }
 
     /// All counters by name.
     pub(crate) fn named(&self, total: Work) -> Vec<(&'static str, u64)> {
-        let device_time_ns = u64::try_from(total.device_time.as_nanos()).unwrap_or(u64::MAX);
         vec![
             ("AllocationsRefused", self.refused_allocations),
             ("CallsDenied", self.denied_calls),
             ("Clients", self.clients),
             ("ConnectionsRefused", self.refused_connections),
-            ("DeviceTimeNSec", device_time_ns),
+            ("DeviceTimeNSec", ns(total.device_time)),
             ("DevicesLost", self.lost_devices),
             ("Dispatches", total.dispatches),
             ("EnginesDied", self.dead_engines),
+            ("Preemptions", total.preemptions),
             ("Programs", self.programs),
             ("ProgramsQuarantined", self.quarantined_programs),
             ("ProgramsRefused", self.refused_programs),
             ("ProtocolViolations", self.violations),
+            ("Slices", total.slices),
+            ("Submits", total.submits),
             ("SubmitsRefused", self.refused_submits),
+            ("WaitTimeNSec", ns(total.wait)),
         ]
     }
+}
+
+/// What was done for two clients. Shares of a second are told of each only.
+fn sum(one: Work, other: Work) -> Work {
+    Work {
+        dispatches: one.dispatches.saturating_add(other.dispatches),
+        device_time: one.device_time.saturating_add(other.device_time),
+        queued: one.queued.saturating_add(other.queued),
+        submits: one.submits.saturating_add(other.submits),
+        wait: one.wait.saturating_add(other.wait),
+        slices: one.slices.saturating_add(other.slices),
+        preemptions: one.preemptions.saturating_add(other.preemptions),
+        recent: Window::default(),
+    }
+}
+
+/// Nanoseconds, as counters have them.
+pub(crate) fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@ use crate::compilers::Compilers;
 use crate::ledger::Ledger;
 use crate::liveness::{Liveness, Pulse};
 use crate::process::{Delivery, Launcher, Process, describe};
+use crate::recorder::Recorder;
 use crate::resources::Resources;
 use crate::statistics::Work;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -24,6 +25,7 @@ use vkmps_protocol::{decode, encode};
 pub(crate) struct Supervisor {
     launcher: Launcher,
     ledger: Ledger,
+    recorder: Recorder,
     engine: Engine,
     /// Engines that died young in a row.
     failures: u32,
@@ -52,10 +54,16 @@ enum Engine {
 
 impl Supervisor {
     /// No process yet.
-    pub(crate) fn new(launcher: Launcher, ledger: Ledger, engine_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        launcher: Launcher,
+        ledger: Ledger,
+        recorder: Recorder,
+        engine_timeout: Duration,
+    ) -> Self {
         Self {
             launcher,
             ledger,
+            recorder,
             engine: Engine::Due(Instant::now()),
             failures: 0,
             restarts: 0,
@@ -118,6 +126,11 @@ impl Supervisor {
     /// What the engine has done for a session.
     pub(crate) fn work(&self, slot: u32, session: SessionId) -> Work {
         self.ledger.work(slot, session)
+    }
+
+    /// A descriptor that reads what the engines record.
+    pub(crate) fn recorder(&self) -> std::io::Result<OwnedFd> {
+        self.recorder.reader()
     }
 
     /// Sets how long an engine may take to answer; of the present one with its next answer.
@@ -292,7 +305,8 @@ impl Supervisor {
                 errno: nix::errno::Errno::EMSGSIZE,
             };
             let start = encode(&ToEngine::Start).map_err(|_| too_long)?;
-            process.send(&start, &[self.ledger.descriptor()]);
+            let memory = [self.ledger.descriptor(), self.recorder.descriptor()];
+            process.send(&start, &memory);
             Ok(process)
         });
         match launched {

@@ -15,6 +15,7 @@ use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{ChunkSource, FromEngine, ToEngine};
 use vkmps_protocol::handle::{ChunkId, SessionId};
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::recorder::Event;
 use vkmps_scheduler::Input;
 
 impl Engine {
@@ -215,6 +216,7 @@ impl Engine {
             return;
         }
         let _ = self.epoll.delete(&session.doorbell);
+        self.recorder.mark(id, Event::Ended, self.now);
         self.hot.retain(|hot| *hot != index);
         for stream in session.streams.iter_mut().filter_map(Option::take) {
             self.scheduler.handle(

@@ -8,11 +8,14 @@ use crate::idle::{ALARM, BUILDER, CONTROL, WAITER};
 use crate::job::{Jobs, Program};
 use crate::ledger::Ledger;
 use crate::pace::Pace;
+use crate::recorder::Recorder;
 use crate::session::Session;
+use crate::tally::{First, Tenants};
 use crate::waiter::Waiter;
 use crate::waker::Waker;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use nix::sys::timerfd::{ClockId as TimerClock, TimerFd, TimerFlags};
+use nix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -61,6 +64,7 @@ pub(crate) struct QueueState {
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) spare: Vec<Batch>,
     pub(crate) pace: Pace,
+    pub(crate) tenants: Tenants,
 }
 
 /// A batch on the device.
@@ -100,6 +104,9 @@ pub(crate) struct Engine {
     pub(crate) hot: Vec<usize>,
     pub(crate) programs: HashMap<ProgramHash, Arc<Program>>,
     pub(crate) ledger: Ledger,
+    pub(crate) recorder: Recorder,
+    /// Jobs in levels that are recorded and not submitted.
+    pub(crate) firsts: Vec<First>,
     /// Messages of vkmpsd's that were read.
     pub(crate) heard: u64,
     pub(crate) control: Seqpacket,
@@ -147,10 +154,10 @@ pub(crate) struct Engine {
 
 /// Confines itself, opens the device, reports to vkmpsd and serves until it says stop.
 pub(crate) fn run(control: Seqpacket, options: &Options) -> Result<(), Failure> {
-    let ledger = receive_ledger(&control)?;
+    let (ledger, recorder) = receive_memory(&control)?;
     let opened = open(options).map_err(|failure| tell_failure(&control, failure))?;
     let (enclosed, device, queues) = opened;
-    let mut engine = Engine::new(control, ledger, device, queues, options)?;
+    let mut engine = Engine::new(control, ledger, recorder, device, queues, options)?;
     // Every thread is there, the driver's and ours.
     match enclosed.seal() {
         Ok(report) => engine.tell_ready(report.warnings),
@@ -185,15 +192,17 @@ fn tell_failure(control: &Seqpacket, failure: Failure) -> Failure {
     told.err().unwrap_or(failure)
 }
 
-/// The first message brings the ledger.
-fn receive_ledger(control: &Seqpacket) -> Result<Ledger, Failure> {
+/// The first message brings what survives this process.
+fn receive_memory(control: &Seqpacket) -> Result<(Ledger, Recorder), Failure> {
     let mut buffer = message_buffer();
     let packet = control.receive(&mut *buffer)?.ok_or(Failure::Orphaned)?;
     match (
         vkmps_protocol::decode(&buffer[..packet.bytes]),
         packet.descriptors.as_slice(),
     ) {
-        (Ok(ToEngine::Start), [ledger]) => Ok(Ledger::map(ledger)?),
+        (Ok(ToEngine::Start), [ledger, recorder]) => {
+            Ok((Ledger::map(ledger)?, Recorder::map(recorder)?))
+        }
         _ => Err(Failure::Daemon("the first message is not the ledger")),
     }
 }
@@ -202,6 +211,7 @@ impl Engine {
     fn new(
         control: Seqpacket,
         ledger: Ledger,
+        mut recorder: Recorder,
         device: Arc<Device>,
         queues: Vec<Queue>,
         options: &Options,
@@ -228,7 +238,7 @@ impl Engine {
         watch(builder.event(), BUILDER)?;
         watch(waiter.event(), WAITER)?;
         let alarm = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
+            TimerClock::CLOCK_MONOTONIC,
             TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
         )
         .map_err(SystemError::of("timerfd_create"))?;
@@ -245,6 +255,8 @@ impl Engine {
         } else {
             0
         };
+        let clock = Instant::now();
+        recorder.begin(monotonic()?, queues.len());
         let queues = queues
             .into_iter()
             .map(|queue| QueueState {
@@ -252,6 +264,7 @@ impl Engine {
                 flights: VecDeque::new(),
                 spare: Vec::new(),
                 pace: Pace::default(),
+                tenants: Tenants::default(),
             })
             .collect();
         Ok(Self {
@@ -265,6 +278,8 @@ impl Engine {
             hot: Vec::new(),
             programs: HashMap::new(),
             ledger,
+            recorder,
+            firsts: Vec::new(),
             heard: 0,
             control,
             message: message_buffer(),
@@ -280,7 +295,7 @@ impl Engine {
             gone: Vec::new(),
             closed: false,
             payload: Vec::new(),
-            clock: Instant::now(),
+            clock,
             now: Duration::ZERO,
             progressed: Duration::ZERO,
             glanced: Duration::ZERO,
@@ -370,6 +385,13 @@ impl Engine {
             .add(doorbell, event)
             .map_err(SystemError::of("epoll_ctl"))
     }
+}
+
+/// CLOCK_MONOTONIC, by which other processes can tell when something was.
+fn monotonic() -> Result<Duration, SystemError> {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(Duration::from)
+        .map_err(SystemError::of("clock_gettime"))
 }
 
 /// Work is spread over further queues from so many jobs on; measured on an H200, where a launch costs the engine 8 us.

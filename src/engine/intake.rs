@@ -157,6 +157,7 @@ impl Engine {
                 session.jobs += 1;
                 let state = self.jobs.get_mut(job);
                 (state.session, state.stream) = (index, number);
+                (state.number, state.accepted, state.last_level) = (value, now, None);
                 state.payload_bytes = payload.len();
                 session.queued_bytes += payload.len();
                 session.counters.queued += 1;

@@ -3,6 +3,7 @@
 use crate::grid;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use vkmps_gpu::{Memory, Pipeline};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::program::Interface;
@@ -26,6 +27,12 @@ pub(crate) struct Job {
     /// Index of the session.
     pub(crate) session: usize,
     pub(crate) stream: usize,
+    /// Value of the submit in its stream.
+    pub(crate) number: u64,
+    /// When it was accepted.
+    pub(crate) accepted: Duration,
+    /// The level of its last piece, by its number on the queue, if there was one.
+    pub(crate) last_level: Option<u32>,
     /// Bytes of the payload it came from.
     pub(crate) payload_bytes: usize,
     pub(crate) steps: Vec<Step>,

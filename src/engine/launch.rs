@@ -36,6 +36,7 @@ impl Engine {
     fn submit_levels(&mut self, queue: usize, levels: Vec<Level>) -> Result<(), Failure> {
         let first = self.queues[queue].flights.len();
         for level in levels {
+            self.note_level(queue, &level);
             let mut guarded = Vec::new();
             let state = &mut self.queues[queue];
             let timing = if self.timestamps && state.flights.is_empty() && state.pace.measures() {
@@ -78,10 +79,12 @@ impl Engine {
 
     /// Submits the flights from `first` on, together.
     pub(crate) fn submit_flights(&mut self, queue: usize, first: usize) -> Result<(), Failure> {
+        // Not when the turn began: recording takes its time.
+        let now = self.clock.elapsed();
+        self.note_submitted(queue, self.queues[queue].flights.len() - first, now);
         let state = &mut self.queues[queue];
         if first == 0 {
-            // Not when the turn began: recording takes its time.
-            state.pace.begun(self.clock.elapsed());
+            state.pace.begun(now);
         }
         let mut batches: Vec<&mut Batch> = state
             .flights
@@ -123,6 +126,7 @@ impl Engine {
                 let on_device = flight.batch.as_mut().and_then(Batch::device_ns);
                 let on_device = on_device.map(Duration::from_nanos);
                 let took = state.pace.completed(self.now, on_device);
+                self.recorder.completed(queue, self.now, took);
                 let ran = flight.batch.is_some();
                 if let Some(mut batch) = flight.batch {
                     for (key, word) in flight.guarded {
@@ -173,8 +177,8 @@ impl Engine {
             if let Action::Retired(key) = action
                 && let Some(session) = self.sessions[self.jobs.get(*key).session].as_mut()
             {
-                let time = &mut session.counters.device_time_ns;
-                *time = time.saturating_add(part);
+                let now_ns = self.recorder.at_ns(self.now);
+                session.counters.charge(part, now_ns);
             }
         }
     }

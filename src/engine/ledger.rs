@@ -8,8 +8,8 @@ use vkmps_ipc::memory::Region;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SAID, SESSION, SLOT_BYTES, SUSPECT, stream,
-    stream_offset,
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION, SLICES,
+    SLOT_BYTES, STREAMS, SUBMITS, SUSPECT, WAIT_NS, stream, stream_offset,
 };
 use vkmps_protocol::limits::MAX_SESSIONS;
 
@@ -47,8 +47,9 @@ impl Ledger {
 
     /// A session is gone. Its name and counters stay: vkmpsd adds them up when it hears of it, which may be later.
     pub(crate) fn leave(&self, slot: Slot) {
-        self.0
-            .clear(slot.0 * SLOT_BYTES + SUSPECT, SLOT_BYTES - SUSPECT);
+        let base = slot.0 * SLOT_BYTES;
+        self.0.clear(base + SUSPECT, SUSPECT_BYTES);
+        self.0.clear(base + STREAMS, SLOT_BYTES - STREAMS);
     }
 
     /// Messages that vkmpsd has sent. As new as any record of a ring that was read before.
@@ -59,12 +60,19 @@ impl Ledger {
     /// Records what a session's work came to so far.
     pub(crate) fn count(&self, slot: Slot, counters: &Counters) {
         let base = slot.0 * SLOT_BYTES;
-        self.0
-            .u64(base + DISPATCHES)
-            .store(counters.dispatches, Ordering::Relaxed);
-        self.0
-            .u64(base + DEVICE_TIME_NS)
-            .store(counters.device_time_ns, Ordering::Relaxed);
+        let done = [counters.dispatches, counters.device_time_ns];
+        self.0.write_words(base + DISPATCHES, &done);
+        let recent = counters.recent;
+        let given = [
+            counters.submits,
+            counters.wait_ns,
+            counters.slices,
+            counters.preemptions,
+            recent.second,
+            recent.current_ns,
+            recent.previous_ns,
+        ];
+        self.0.write_words(base + SUBMITS, &given);
         self.0
             .u32(base + QUEUED)
             .store(counters.queued, Ordering::Relaxed);
@@ -92,3 +100,11 @@ impl Ledger {
             .store(value, Ordering::Release);
     }
 }
+
+/// Of a program's hash.
+const SUSPECT_BYTES: usize = 32;
+
+// `Ledger::count` writes them in one go.
+const _: () = assert!(DEVICE_TIME_NS == DISPATCHES + 8);
+const _: () = assert!(WAIT_NS == SUBMITS + 8 && SLICES == SUBMITS + 16);
+const _: () = assert!(PREEMPTIONS == SUBMITS + 24 && RECENT == SUBMITS + 32);

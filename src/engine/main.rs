@@ -18,10 +18,12 @@ mod job;
 mod launch;
 mod ledger;
 mod pace;
+mod recorder;
 mod recording;
 mod sandbox_check;
 mod session;
 mod stream;
+mod tally;
 mod waiter;
 mod waker;
 

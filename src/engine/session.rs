@@ -12,6 +12,7 @@ use vkmps_ipc::ring::SessionRegion;
 use vkmps_protocol::handle::{ChunkId, SessionId, Table};
 use vkmps_protocol::limits::MAX_STREAMS;
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::window::Window;
 
 /// A range of a chunk.
 #[derive(Debug, Clone)]
@@ -103,6 +104,26 @@ pub(crate) struct Counters {
     pub(crate) device_time_ns: u64,
     /// Jobs, in other words.
     pub(crate) queued: u32,
+    pub(crate) submits: u64,
+    pub(crate) wait_ns: u64,
+    pub(crate) slices: u64,
+    pub(crate) preemptions: u64,
+    pub(crate) recent: Window,
+}
+
+impl Counters {
+    /// A job goes to the device after so long.
+    pub(crate) fn waited(&mut self, wait: Duration) {
+        let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        self.submits += 1;
+        self.wait_ns = self.wait_ns.saturating_add(wait_ns);
+    }
+
+    /// So much of the device's time was spent on its work by `now_ns`.
+    pub(crate) fn charge(&mut self, time_ns: u64, now_ns: u64) {
+        self.device_time_ns = self.device_time_ns.saturating_add(time_ns);
+        self.recent.add(now_ns, time_ns);
+    }
 }
 
 /// Limits how often refused submits are reported: a client must not flood the log.

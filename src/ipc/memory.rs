@@ -5,12 +5,13 @@
 //! side may write at any time, so nothing that was read is assumed to be read the same again.
 
 use crate::SystemError;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -27,11 +28,8 @@ pub fn sealed_memfd(name: &str, bytes: u64) -> Result<OwnedFd, SystemError> {
         MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
     )
     .map_err(SystemError::of("memfd_create"))?;
-    nix::sys::stat::fchmod(
-        &fd,
-        nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
-    )
-    .map_err(SystemError::of("fchmod"))?;
+    nix::sys::stat::fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(SystemError::of("fchmod"))?;
     nix::unistd::ftruncate(&fd, i64::try_from(bytes).map_err(|_| invalid)?)
         .map_err(SystemError::of("ftruncate"))?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
@@ -57,6 +55,14 @@ pub fn memfd_with(name: &str, bytes: &[u8]) -> Result<OwnedFd, SystemError> {
         }
     }
     Ok(fd)
+}
+
+/// Another descriptor of a memfd, which cannot write, nor map it for writing. The memfd's mode keeps other users than its
+/// owner and root from opening it anew.
+pub fn read_only(fd: impl AsFd) -> Result<OwnedFd, SystemError> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path.as_str(), flags, Mode::empty()).map_err(SystemError::of("open"))
 }
 
 /// The first `bytes` of a file or memfd that somebody else may be changing: read, not mapped, so truncation is an error
@@ -257,6 +263,18 @@ mod tests {
         two.read(0, &mut out);
         assert_eq!(out, [7, 8]);
         assert!(Region::map(&fd, 4096, 8192).is_err());
+    }
+
+    #[test]
+    fn a_reader_s_descriptor_reads_and_does_nothing_else() {
+        let fd = memfd_with("test", &[1, 2, 3]).unwrap();
+        let reader = read_only(&fd).unwrap();
+        assert_eq!(read_exactly(&reader, 3).unwrap(), [1, 2, 3]);
+        assert!(nix::sys::uio::pwrite(&reader, &[9], 0).is_err());
+        assert!(Region::map(&reader, 0, 3).is_err(), "for writing");
+        assert!(fcntl(&reader, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).is_err());
+        let mode = nix::sys::stat::fstat(&reader).unwrap().st_mode;
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum ChunkSource {
 pub enum ToEngine {
     /// Never sent: a packet of zeros is a protocol error, not a message.
     Reserved,
-    /// First message: the ledger (memfd, see [`crate::ledger`]) rides along.
+    /// First message. Descriptors: the ledger and the recorder (memfds, see [`crate::ledger`] and [`crate::recorder`]).
     Start,
     /// A session opened. Descriptors: ring region, doorbell.
     AddSession {
@@ -171,12 +171,11 @@ impl ToEngine {
     /// Descriptors that the message carries.
     pub fn descriptors(&self) -> usize {
         match self {
-            ToEngine::Start
-            | ToEngine::AddChunk {
+            ToEngine::AddChunk {
                 source: ChunkSource::Arena { .. },
                 ..
             } => 1,
-            ToEngine::AddSession { .. } | ToEngine::AddPipeline { .. } => 2,
+            ToEngine::Start | ToEngine::AddSession { .. } | ToEngine::AddPipeline { .. } => 2,
             _ => 0,
         }
     }

@@ -11,7 +11,7 @@
 use crate::limits::{MAX_SESSIONS, MAX_STREAMS};
 
 /// Bytes of one session's slot.
-pub const SLOT_BYTES: usize = 64 + MAX_STREAMS * size_of_stream();
+pub const SLOT_BYTES: usize = STREAMS + MAX_STREAMS * size_of_stream();
 /// Bytes of the ledger; sparse.
 pub const LEDGER_BYTES: usize = SAID + 64;
 
@@ -34,6 +34,20 @@ pub const DEVICE_TIME_NS: usize = 16;
 pub const QUEUED: usize = 24;
 /// Offset of the hash (32 bytes) of the pipeline that is being created or first dispatched, all zero when none.
 pub const SUSPECT: usize = 32;
+/// Offset of a counter (`u64`): submits of the session that the device was given, or the first piece of.
+pub const SUBMITS: usize = 64;
+/// Offset of a counter (`u64`), nanoseconds: what these submits waited in the engine before that, all together.
+pub const WAIT_NS: usize = 72;
+/// Offset of a counter (`u64`): pieces that the device was given; a submit that is not cut is one.
+pub const SLICES: usize = 80;
+/// Offset of a counter (`u64`): pieces that had to wait for work of other sessions, which the device was given after the
+/// piece before it of the same submit.
+pub const PREEMPTIONS: usize = 88;
+/// Offset of three words (`u64`), a [`crate::window::Window`] in the order of its fields: what of [`DEVICE_TIME_NS`]
+/// came lately.
+pub const RECENT: usize = 96;
+/// Offset of the first stream's entry.
+pub const STREAMS: usize = 128;
 
 /// Offsets in a stream's entry.
 pub mod stream {
@@ -47,11 +61,11 @@ pub mod stream {
 
 /// Offset of a stream's entry in the ledger.
 pub const fn stream_offset(slot: usize, stream: usize) -> usize {
-    slot * SLOT_BYTES + 64 + stream * size_of_stream()
+    slot * SLOT_BYTES + STREAMS + stream * size_of_stream()
 }
 
 const fn size_of_stream() -> usize {
     16
 }
 
-const _: () = assert!(SLOT_BYTES.is_multiple_of(64));
+const _: () = assert!(SLOT_BYTES.is_multiple_of(64) && RECENT + 24 <= STREAMS);

@@ -33,8 +33,10 @@ pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod program;
+pub mod recorder;
 pub mod ring;
 pub mod share;
+pub mod window;
 
 pub use error::ErrorCode;
 

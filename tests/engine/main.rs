@@ -7,6 +7,7 @@ use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::recorder::{Entry, Event};
 use vkmps_tests::patience::eventually;
 
 #[test]
@@ -61,6 +62,86 @@ fn what_waits_is_counted_and_the_device_s_time_is_charged() {
     assert!(
         (1..=passed).contains(&counters.device_time_ns),
         "{counters:?} in {passed} ns"
+    );
+    // What is long over may have been forgotten.
+    assert!(
+        counters.recent_ns <= counters.device_time_ns,
+        "{counters:?}"
+    );
+    assert_eq!((counters.submits, counters.slices), (4, 4));
+    assert_eq!(counters.preemptions, 0);
+    // Each waited for those before it, none for longer than the test.
+    assert!(
+        (1..=4 * passed).contains(&counters.wait_ns),
+        "{counters:?} in {passed} ns"
+    );
+}
+
+#[test]
+fn what_the_device_is_given_is_recorded() {
+    let engine = Engine::start();
+    let mut worker = Worker::of(&engine, SLOT);
+    let values: Vec<u64> = (0..3).map(|_| worker.submit(2)).collect();
+    worker.wait(values[2]);
+    let records = engine.recorded();
+    assert!(
+        matches!(records[0], Entry::Started { queues: 1.., .. }),
+        "{records:?}"
+    );
+    let mut jobs = Vec::new();
+    for (place, record) in records.iter().enumerate() {
+        let Entry::Submitted {
+            level,
+            at_ns: submitted_ns,
+            pieces,
+        } = record
+        else {
+            continue;
+        };
+        let before = &records[place - *pieces as usize..place];
+        for piece in before {
+            let Entry::Piece {
+                level: of,
+                session,
+                stream: 0,
+                job,
+                ..
+            } = piece
+            else {
+                panic!("no piece: {piece:?}");
+            };
+            assert_eq!((of, *session), (level, worker.session));
+            jobs.push(*job);
+        }
+        let over = records[place..].iter().find_map(|record| match record {
+            Entry::Completed {
+                level: over,
+                at_ns,
+                took_ns,
+            } if over == level => Some((*at_ns, *took_ns)),
+            _ => None,
+        });
+        let (at_ns, took_ns) = over.expect("every level was over before the client heard of it");
+        assert!(
+            at_ns >= submitted_ns + took_ns,
+            "{took_ns} ns do not fit between {submitted_ns} and {at_ns}"
+        );
+    }
+    assert_eq!(jobs, values, "each job is in one level, in order");
+}
+
+#[test]
+fn the_end_of_a_session_is_recorded() {
+    let engine = Engine::start();
+    let worker = Worker::of(&engine, SLOT);
+    let session = worker.session;
+    engine.say(&ToEngine::RemoveSession { session }, &[]);
+    let (gone, _) = engine.hear();
+    assert_eq!(gone, FromEngine::SessionRemoved { session });
+    let last = engine.recorded().pop();
+    assert!(
+        matches!(last, Some(Entry::Mark { session: of, event: Event::Ended, .. }) if of == session),
+        "{last:?}"
     );
 }
 

@@ -12,10 +12,12 @@ use vkmps_protocol::command::{Encoder, binding};
 use vkmps_protocol::engine::{ChunkSource, FromCompiler, FromEngine, ToCompiler, ToEngine};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId, pack};
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, QUEUED, SAID, SESSION, SLOT_BYTES,
+    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION, SLICES,
+    SLOT_BYTES, SUBMITS, WAIT_NS,
 };
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::program::Access;
+use vkmps_protocol::recorder::{Entry, RECORDER_BYTES, WRITTEN, Words, offset};
 use vkmps_protocol::ring::{REGION_BYTES, Record, RecordKind};
 use vkmps_protocol::share::{DEFAULT_WEIGHT, NO_CAP};
 use vkmps_protocol::{ErrorCode, decode, encode};
@@ -36,6 +38,7 @@ struct Controlled {
 pub(crate) struct Engine {
     process: Controlled,
     ledger: Region,
+    recorder: Region,
 }
 
 /// What the ledger says of a slot.
@@ -45,6 +48,11 @@ pub(crate) struct Counters {
     pub(crate) dispatches: u64,
     pub(crate) device_time_ns: u64,
     pub(crate) queued: u32,
+    pub(crate) submits: u64,
+    pub(crate) wait_ns: u64,
+    pub(crate) slices: u64,
+    pub(crate) preemptions: u64,
+    pub(crate) recent_ns: u64,
 }
 
 impl Controlled {
@@ -96,8 +104,14 @@ impl Engine {
         let process = Controlled::start("--control");
         let memory = sealed_memfd("ledger", LEDGER_BYTES as u64).expect("memory");
         let ledger = Region::map(&memory, 0, LEDGER_BYTES).expect("its memory");
-        let engine = Self { process, ledger };
-        engine.say(&ToEngine::Start, &[memory.as_fd()]);
+        let records = sealed_memfd("recorder", RECORDER_BYTES as u64).expect("memory");
+        let recorder = Region::map(&records, 0, RECORDER_BYTES).expect("its memory");
+        let engine = Self {
+            process,
+            ledger,
+            recorder,
+        };
+        engine.say(&ToEngine::Start, &[memory.as_fd(), records.as_fd()]);
         let (ready, _) = engine.hear();
         assert!(matches!(ready, FromEngine::Ready { .. }), "{ready:?}");
         engine
@@ -131,7 +145,23 @@ impl Engine {
             dispatches: word(DISPATCHES),
             device_time_ns: word(DEVICE_TIME_NS),
             queued: self.ledger.u32(base + QUEUED).load(Ordering::Acquire),
+            submits: word(SUBMITS),
+            wait_ns: word(WAIT_NS),
+            slices: word(SLICES),
+            preemptions: word(PREEMPTIONS),
+            recent_ns: word(RECENT + 8) + word(RECENT + 16),
         }
+    }
+
+    /// Everything that was recorded; it must not be more than the ring holds.
+    pub(crate) fn recorded(&self) -> Vec<Entry> {
+        let written = self.recorder.u64(WRITTEN).load(Ordering::Acquire);
+        let entry = |number| {
+            let mut words = Words::default();
+            self.recorder.read_words(offset(number), &mut words);
+            Entry::decode(&words, number).expect("a record")
+        };
+        (0..written).map(entry).collect()
     }
 }
 

@@ -5,6 +5,8 @@
 pub(super) enum Action {
     /// See clients, state and counters.
     Read,
+    /// See what the device was given, of all clients.
+    Trace,
     /// Change the priority of one's own client, within what the configuration grants.
     SetOwnPriority,
     /// Change any client's priority.
@@ -26,6 +28,7 @@ impl Action {
     pub(super) const fn id(self) -> &'static str {
         match self {
             Self::Read => "org.vkmps.Manager.read",
+            Self::Trace => "org.vkmps.Manager.trace",
             Self::SetOwnPriority => "org.vkmps.Manager.set-own-priority",
             Self::SetPriority => "org.vkmps.Manager.set-priority",
             Self::TerminateOwnClient => "org.vkmps.Manager.terminate-own-client",
@@ -38,8 +41,9 @@ impl Action {
 
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Read,
+        Self::Trace,
         Self::SetOwnPriority,
         Self::SetPriority,
         Self::TerminateOwnClient,

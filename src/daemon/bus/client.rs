@@ -5,6 +5,7 @@ use super::port::Port;
 use super::served::Current;
 use super::words;
 use crate::control::{ClientView, Request};
+use crate::statistics::ns;
 use vkmps_bus::{ClientEntry, DEVICE, Error, client_path};
 use zbus::{ObjectPath, interface};
 
@@ -124,7 +125,31 @@ impl Client {
 
     #[zbus(property(emits_changed_signal = "false"), name = "DeviceTimeNSec")]
     fn device_time_ns(&self) -> u64 {
-        let ns = self.view.device_time.as_nanos();
-        ns.try_into().unwrap_or(u64::MAX)
+        ns(self.view.device_time)
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn share(&self) -> f64 {
+        self.view.share
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn submits(&self) -> u64 {
+        self.view.submits
+    }
+
+    #[zbus(property(emits_changed_signal = "false"), name = "WaitTimeNSec")]
+    fn wait_time_ns(&self) -> u64 {
+        ns(self.view.wait)
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn slices(&self) -> u64 {
+        self.view.slices
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn preemptions(&self) -> u64 {
+        self.view.preemptions
     }
 }

@@ -15,7 +15,7 @@ use vkmps_bus::{ClientEntry, Error, LogLevel};
 use vkmps_protocol::handle::SessionId;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{ObjectPath, interface};
+use zbus::{ObjectPath, OwnedFd, interface};
 
 /// The daemon's object.
 #[derive(Clone)]
@@ -106,6 +106,14 @@ impl Manager {
         self.authority.authorise(&header, Action::Read).await?;
         let counters = self.port.ask(Request::Statistics).await?;
         Ok(counters.into_iter().collect())
+    }
+
+    #[zbus(out_args("recorder"))]
+    async fn trace(&self, #[zbus(header)] header: Header<'_>) -> Result<OwnedFd, Error> {
+        self.authority.authorise(&header, Action::Trace).await?;
+        let recorder = self.port.ask(Request::Trace).await?;
+        let recorder = recorder.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(recorder.into())
     }
 
     async fn set_priority(

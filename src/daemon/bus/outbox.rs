@@ -63,7 +63,7 @@ pub(super) struct Limit {
 }
 
 /// One thing to say.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum News {
     /// The manager's properties may be others.
     Status(Status),

@@ -1,7 +1,8 @@
 //! Every method, and every error it may answer with.
 
-use super::rig::{Rig, Verdict, uid};
+use super::rig::{RECORDER, Rig, Verdict, uid};
 use vkmps_bus::{Error, ManagerProxy, client_path};
+use vkmps_ipc::memory::read_exactly;
 
 async fn manager(rig: &Rig) -> ManagerProxy<'static> {
     let proxy = ManagerProxy::new(&rig.caller).await;
@@ -46,6 +47,15 @@ async fn statistics_have_names() {
     let counters = manager(&rig).await.get_statistics().await.expect("it may");
     assert_eq!(counters["dispatches"], 7);
     assert_eq!(counters["clients"], 2);
+}
+
+#[tokio::test]
+async fn who_traces_gets_a_descriptor() {
+    let mut rig = Rig::start().await;
+    let recorder = manager(&rig).await.trace().await.expect("it may");
+    let bytes = read_exactly(&recorder, RECORDER.len()).expect("it is open");
+    assert_eq!(bytes, RECORDER);
+    assert_eq!(rig.polkit.actions(), ["org.vkmps.Manager.trace"]);
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ async fn who_is_denied_changes_nothing_and_is_reported() {
     refusal(manager.list_clients().await);
     refusal(manager.get_status().await);
     refusal(manager.get_statistics().await);
+    refusal(manager.trace().await);
     refusal(manager.drain().await);
     refusal(manager.resume().await);
     refusal(manager.reload().await);

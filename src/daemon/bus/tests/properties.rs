@@ -70,6 +70,15 @@ async fn a_client_s_properties_are_as_of_now() -> zbus::Result<()> {
     assert_eq!(client.queue_depth().await?, 1);
     assert_eq!(client.dispatches().await?, 40);
     assert_eq!(client.device_time_ns().await?, 5_000);
+    assert_eq!(client.share().await?, 0.25);
+    assert_eq!(
+        (client.submits().await?, client.wait_time_ns().await?),
+        (30, 600_000)
+    );
+    assert_eq!(
+        (client.slices().await?, client.preemptions().await?),
+        (33, 2)
+    );
     if let Some(view) = rig.main_loop.world().clients.get_mut(&SessionId(1)) {
         view.dispatches = 41;
     }
@@ -103,7 +112,7 @@ async fn all_properties_come_from_one_answer_of_the_main_loop() {
     let properties = properties(&rig, "/org/vkmps/client/1").await;
     let interface = InterfaceName::from_static_str_unchecked("org.vkmps.Client");
     let all = properties.get_all(interface).await.expect("it is there");
-    assert_eq!(all.len(), 15);
+    assert_eq!(all.len(), 20);
     assert_eq!(rig.main_loop.world().asked, ["client 1"]);
 }
 
@@ -154,7 +163,7 @@ async fn all_objects_are_in_one_answer() {
         ]
     );
     let first = &objects[&client_path(1)];
-    assert_eq!(first["org.vkmps.Client"].len(), 15);
+    assert_eq!(first["org.vkmps.Client"].len(), 20);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use vkmps_bus::SERVICE;
+use vkmps_ipc::memory::memfd_with;
 use vkmps_protocol::handle::SessionId;
 use zbus::connection::Builder;
 use zbus::export::futures_core::Stream;
@@ -151,6 +153,8 @@ pub(super) struct World {
     pub(super) device: Option<DeviceView>,
     pub(super) reload: Result<Vec<String>, String>,
     pub(super) stopping: bool,
+    /// What those who trace are given.
+    pub(super) recorder: OwnedFd,
     /// The configuration was changed after the caller was authorised.
     pub(super) grants_less: bool,
     /// Each question in a word, and who was denied what.
@@ -240,6 +244,10 @@ impl World {
             Request::Device(reply) => {
                 let _ = reply.send(self.device.clone());
                 "device".to_owned()
+            }
+            Request::Trace(reply) => {
+                let _ = reply.send(self.recorder.try_clone());
+                "trace".to_owned()
             }
             Request::SetPriority {
                 client,
@@ -490,6 +498,7 @@ pub(super) async fn daemon(bus: &PrivateBus, times: Times) -> (MainLoop, Outbox,
         device: Some(device()),
         reload: Ok(vec!["device.queues".to_owned()]),
         stopping: false,
+        recorder: memfd_with("recorder", RECORDER).expect("memory"),
         grants_less: false,
         asked: vec![],
         hold: false,
@@ -547,5 +556,7 @@ pub(super) async fn named(connection: &Connection) {
     }
 }
 
+/// What is in the recorder.
+pub(super) const RECORDER: &[u8] = b"recorded";
 /// Nothing takes so long, on any machine: a test that waits for it has failed.
 pub(super) const LONG: Duration = Duration::from_secs(60);

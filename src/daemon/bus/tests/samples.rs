@@ -22,6 +22,11 @@ pub(in crate::bus) fn view(id: u64, uid: u32) -> ClientView {
         queue_depth: 1,
         dispatches: 40,
         device_time: Duration::from_micros(5),
+        submits: 30,
+        wait: Duration::from_micros(600),
+        slices: 33,
+        preemptions: 2,
+        share: 0.25,
     }
 }
 
