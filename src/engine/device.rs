@@ -1,7 +1,9 @@
 //! The Vulkan device in the words of the protocol and of the gate.
 
 use std::sync::Arc;
-use vkmps_gpu::{Device, DeviceInfo, DeviceKind, Error, Instance, Options, Queue, Slot, SlotKind};
+use vkmps_gpu::{
+    Device, DeviceInfo, DeviceKind, Error, Instance, Options, Queue, Ranking, Slot, SlotKind,
+};
 use vkmps_protocol::message::DeviceDescription;
 use vkmps_protocol::program::{BindingKind, Interface};
 use vkmps_spirv::{Features, Target};
@@ -18,8 +20,8 @@ pub(crate) fn open(index: Option<usize>, queues: u32) -> Result<(Arc<Device>, Ve
         &info,
         &Options {
             queues,
-            robust: true,
-            force_descriptor_sets: false,
+            ranking: Ranking::Descending,
+            ..Options::default()
         },
     )
 }

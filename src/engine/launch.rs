@@ -71,7 +71,7 @@ impl Engine {
     pub(crate) fn spare_batch(&mut self, queue: usize, timing: Timing) -> Result<Batch, Error> {
         let mut batch = match self.queues[queue].spare.pop() {
             Some(batch) => batch,
-            None => Batch::new(&self.device, Timing::On)?,
+            None => Batch::for_queue(&self.queues[queue].queue, Timing::On)?,
         };
         batch.set_timing(timing);
         Ok(batch)

@@ -175,6 +175,11 @@ impl Memory {
             .size(len)
             .usage(USAGE)
             .sharing_mode(vk::SharingMode::EXCLUSIVE);
+        if device.families.len() > 1 {
+            create = create
+                .sharing_mode(vk::SharingMode::CONCURRENT)
+                .queue_family_indices(&device.families);
+        }
         if !handles.is_empty() {
             create = create.push_next(&mut external);
         }

@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::error::{self, Error};
 use crate::memory::Memory;
 use crate::pipeline::Pipeline;
+use crate::queue::Queue;
 use crate::timeline::Timeline;
 use ash::vk;
 use std::fmt;
@@ -27,6 +28,9 @@ pub struct Batch {
     pub(crate) desk: Desk,
     pool: vk::CommandPool,
     queries: vk::QueryPool,
+    /// Of the queues that it can be submitted to.
+    family: u32,
+    timestamp_bits: u32,
     /// What the next recording does, and what the last one did.
     timing: Timing,
     timed: bool,
@@ -59,11 +63,30 @@ enum State {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// An empty batch for the queues of a device that has one family of them.
     ///
     /// # Errors
     /// What the driver reports.
     pub fn new(device: &Arc<Device>, timing: Timing) -> Result<Self, Error> {
+        let main = device.info.families.first();
+        let main = main.ok_or(Error::InvalidUse("this device has no queue"))?;
+        Self::of_family(device, (main.index, main.timestamp_bits), timing)
+    }
+
+    /// An empty batch for this queue and those of its family.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    pub fn for_queue(queue: &Queue, timing: Timing) -> Result<Self, Error> {
+        let family = (queue.family, queue.timestamp_bits);
+        Self::of_family(&queue.device, family, timing)
+    }
+
+    fn of_family(
+        device: &Arc<Device>,
+        (family, timestamp_bits): (u32, u32),
+        timing: Timing,
+    ) -> Result<Self, Error> {
         let mut new = Self {
             device: Arc::clone(device),
             commands: vk::CommandBuffer::null(),
@@ -74,6 +97,8 @@ impl Batch {
             desk: Desk::default(),
             pool: vk::CommandPool::null(),
             queries: vk::QueryPool::null(),
+            family,
+            timestamp_bits,
             timing,
             timed: false,
             state: State::Empty,
@@ -198,7 +223,7 @@ impl Batch {
         }
         .ok()?;
         let limits = &self.device.info.limits;
-        let mask = u64::MAX >> 64u32.saturating_sub(limits.timestamp_bits);
+        let mask = u64::MAX >> 64u32.saturating_sub(self.timestamp_bits);
         Some(nanoseconds(
             ticks[1].wrapping_sub(ticks[0]) & mask,
             limits.timestamp_period_ns,
@@ -212,11 +237,20 @@ impl Batch {
         }
     }
 
-    /// The command buffer, if it may be submitted on a queue of this device.
-    pub(crate) fn to_submit(&self, device: &Arc<Device>) -> Result<vk::CommandBuffer, Error> {
+    /// The command buffer, if it may be submitted on a queue of this device and family.
+    pub(crate) fn to_submit(
+        &self,
+        device: &Arc<Device>,
+        family: u32,
+    ) -> Result<vk::CommandBuffer, Error> {
+        if !Arc::ptr_eq(&self.device, device) {
+            return Err(Error::InvalidUse("the batch is of another device"));
+        }
+        if self.family != family {
+            return Err(Error::InvalidUse("the batch is for other queues"));
+        }
         match self.state {
-            State::Ready if Arc::ptr_eq(&self.device, device) => Ok(self.commands),
-            State::Ready => Err(Error::InvalidUse("the batch is of another device")),
+            State::Ready => Ok(self.commands),
             _ => Err(Error::InvalidUse(
                 "the batch is not ended, or already submitted",
             )),
@@ -263,10 +297,10 @@ impl Batch {
     }
 
     fn create(&mut self, timing: Timing) -> Result<(), Error> {
-        let (raw, info) = (&self.device.raw, &self.device.info);
+        let raw = &self.device.raw;
         let create = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
-            .queue_family_index(info.family);
+            .queue_family_index(self.family);
         // SAFETY: the device is alive and has queues of this family.
         self.pool = unsafe { raw.create_command_pool(&create, None) }
             .map_err(error::object("vkCreateCommandPool"))?;
@@ -278,7 +312,7 @@ impl Batch {
         let commands = unsafe { raw.allocate_command_buffers(&allocate) }
             .map_err(error::object("vkAllocateCommandBuffers"))?;
         self.commands = commands.first().copied().unwrap_or_default();
-        if timing == Timing::On && info.limits.timestamp_bits > 0 {
+        if timing == Timing::On && self.timestamp_bits > 0 {
             let create = vk::QueryPoolCreateInfo::default()
                 .query_type(vk::QueryType::TIMESTAMP)
                 .query_count(QUERIES);

@@ -30,7 +30,7 @@ impl Pipeline {
             }));
         }
         let push = vec![0; self.push_bytes as usize];
-        let mut batch = Batch::new(&self.device, Timing::Off)?;
+        let mut batch = Batch::for_queue(queue, Timing::Off)?;
         batch.begin()?;
         batch.dispatch(self, &bindings, &push, [0; 3], [0, 1, 1])?;
         batch.end()?;

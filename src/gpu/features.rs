@@ -94,6 +94,10 @@ features! {
     maintenance4: v13.maintenance4;
     /// Cooperative matrices.
     cooperative_matrix: cooperative_matrix.cooperative_matrix;
+    /// The global priorities of each queue family are known.
+    global_priority_query: global_priority.global_priority_query;
+    /// Queues can be kept to some of the shader cores.
+    scheduling_controls: scheduling.scheduling_controls;
     /// Timeline semaphores; without them a device is not suitable.
     timeline_semaphore: v12.timeline_semaphore;
 }
@@ -157,6 +161,14 @@ extensions! {
     robustness2: ash::ext::robustness2::NAME;
     /// Queue priorities across processes.
     global_priority: ash::khr::global_priority::NAME;
+    /// The same, by its older name.
+    global_priority_ext: ash::ext::global_priority::NAME;
+    /// Which priorities a queue family has; part of the newer extension.
+    global_priority_query: ash::ext::global_priority_query::NAME;
+    /// Shader cores per queue.
+    scheduling_controls: ash::arm::scheduling_controls::NAME;
+    /// The number of shader cores.
+    shader_core_builtins: ash::arm::shader_core_builtins::NAME;
     /// Free memory per heap.
     memory_budget: ash::ext::memory_budget::NAME;
     /// Float atomics.
@@ -165,6 +177,18 @@ extensions! {
     cooperative_matrix: ash::khr::cooperative_matrix::NAME;
     /// Explicit layout of workgroup memory.
     workgroup_memory_explicit_layout: ash::khr::workgroup_memory_explicit_layout::NAME;
+}
+
+impl Extensions {
+    /// Whether queues can have global priorities.
+    pub(crate) fn has_global_priority(&self) -> bool {
+        self.global_priority || self.global_priority_ext
+    }
+
+    /// Whether a driver that has them says which a family has.
+    fn has_global_priority_query(&self) -> bool {
+        self.global_priority || self.global_priority_query
+    }
 }
 
 /// The feature structures, for the query and for the creation of a device.
@@ -178,6 +202,8 @@ pub(crate) struct Chain {
     atomic_float: vk::PhysicalDeviceShaderAtomicFloatFeaturesEXT<'static>,
     cooperative_matrix: vk::PhysicalDeviceCooperativeMatrixFeaturesKHR<'static>,
     workgroup_layout: vk::PhysicalDeviceWorkgroupMemoryExplicitLayoutFeaturesKHR<'static>,
+    global_priority: vk::PhysicalDeviceGlobalPriorityQueryFeaturesKHR<'static>,
+    scheduling: vk::PhysicalDeviceSchedulingControlsFeaturesARM<'static>,
 }
 
 impl Chain {
@@ -205,6 +231,12 @@ impl Chain {
         }
         if extensions.workgroup_memory_explicit_layout {
             head = head.push_next(&mut self.workgroup_layout);
+        }
+        if extensions.has_global_priority_query() {
+            head = head.push_next(&mut self.global_priority);
+        }
+        if extensions.scheduling_controls {
+            head = head.push_next(&mut self.scheduling);
         }
         head
     }

@@ -2,6 +2,7 @@
 
 use crate::features::{Extensions, Features};
 use crate::instance::Instance;
+use crate::standing::Family;
 use ash::vk;
 use std::sync::Arc;
 
@@ -42,8 +43,10 @@ pub struct DeviceInfo {
     pub features: Features,
     /// Its extensions.
     pub extensions: Extensions,
-    /// How many queues the family has that this crate would use.
+    /// How many queues the family has that this crate uses for most work.
     pub compute_queues: u32,
+    /// Shader cores that can be shared out among queues; 0: the driver leaves no choice.
+    pub shader_cores: u32,
     /// What makes it unusable here, if anything.
     pub unsuitable: Option<&'static str>,
     pub(crate) cache_uuid: [u8; 16],
@@ -51,7 +54,8 @@ pub struct DeviceInfo {
     pub(crate) physical: vk::PhysicalDevice,
     /// The `VkMemoryPropertyFlags` of each memory type.
     pub(crate) memory_types: Vec<u32>,
-    pub(crate) family: u32,
+    /// The one for most work first.
+    pub(crate) families: Vec<Family>,
     pub(crate) version: u32,
 }
 

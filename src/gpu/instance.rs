@@ -23,7 +23,12 @@ impl Instance {
     pub fn load() -> Result<Arc<Self>, Error> {
         // SAFETY: libvulkan.so.1 is the system's Vulkan loader; its constructors have no preconditions.
         let entry = unsafe { ash::Entry::load() }.map_err(Error::LoaderMissing)?;
-        // SAFETY: the entry points were just loaded and the library is open.
+        Self::of_loader(entry)
+    }
+
+    /// Makes an instance with this loader.
+    pub(crate) fn of_loader(entry: ash::Entry) -> Result<Arc<Self>, Error> {
+        // SAFETY: the entry points are loaded and their library is open.
         let loader = unsafe { entry.try_enumerate_instance_version() }
             .map_err(error::open("vkEnumerateInstanceVersion"))?
             .unwrap_or(vk::API_VERSION_1_0);

@@ -34,8 +34,12 @@ mod module;
 mod pipeline;
 mod query;
 mod queue;
+mod queue_family;
 mod record;
+#[cfg(test)]
+mod recording_driver;
 mod remains;
+mod standing;
 mod timeline;
 
 pub use batch::{Batch, Timing};
@@ -51,4 +55,5 @@ pub use pipeline::{Constant, Pipeline, PipelineDesc, Slot, SlotKind};
 pub use queue::{MAX_BATCHES_PER_SUBMIT, Queue, Wait};
 pub use record::{Bind, Part};
 pub use remains::Remains;
+pub use standing::{GlobalPriority, Ranking, Standing};
 pub use timeline::{Timeline, wait_any};

@@ -4,6 +4,7 @@ use crate::error::{self, Error};
 use crate::features::{Extensions, Features};
 use crate::info::{DeviceInfo, DeviceKind, Limits, Subgroup};
 use crate::instance::Instance;
+use crate::queue_family;
 use ash::vk;
 use std::ffi::{CStr, c_char};
 use std::sync::Arc;
@@ -19,8 +20,6 @@ impl DeviceInfo {
         let base = unsafe { raw.get_physical_device_properties(physical) };
         // SAFETY: as above.
         let memory = unsafe { raw.get_physical_device_memory_properties(physical) };
-        // SAFETY: as above.
-        let families = unsafe { raw.get_physical_device_queue_family_properties(physical) };
         // SAFETY: as above.
         let extensions = unsafe { raw.enumerate_device_extension_properties(physical) }
             .map_err(error::open("vkEnumerateDeviceExtensionProperties"))?;
@@ -38,17 +37,23 @@ impl DeviceInfo {
         } else {
             Properties::default()
         };
-        let family = compute_family(&families);
+        let families = if modern {
+            queue_family::query(raw, physical, &extensions, &features)
+        } else {
+            Vec::new()
+        };
+        let main = families.first();
+        let (compute_queues, timestamp_bits) =
+            main.map_or((0, 0), |family| (family.queues, family.timestamp_bits));
         let unsuitable = if !modern {
             Some("Vulkan older than 1.2")
-        } else if family.is_none() {
+        } else if families.is_empty() {
             Some("no compute queue")
         } else if !features.timeline_semaphore {
             Some("no timeline semaphores")
         } else {
             None
         };
-        let (family, queues) = family.unwrap_or_default();
         let kind = DeviceKind::from(base.device_type);
         let (device_memory_bytes, host_memory_bytes) = heap_bytes(&memory);
         Ok(Self {
@@ -66,7 +71,7 @@ impl DeviceInfo {
             ),
             uuid: more.v11.device_uuid,
             driver_uuid: more.v11.driver_uuid,
-            limits: more.limits(&base.limits, &queues),
+            limits: more.limits(&base.limits, timestamp_bits),
             subgroup: more.subgroup(),
             unified_memory: matches!(kind, DeviceKind::Cpu | DeviceKind::Integrated)
                 && all_visible(&memory),
@@ -74,7 +79,8 @@ impl DeviceInfo {
             host_memory_bytes,
             features,
             extensions,
-            compute_queues: queues.queue_count,
+            compute_queues,
+            shader_cores: more.shader_cores(&features),
             unsuitable,
             cache_uuid: base.pipeline_cache_uuid,
             instance: Arc::clone(instance),
@@ -84,7 +90,7 @@ impl DeviceInfo {
                 .iter()
                 .map(|kind| kind.property_flags.as_raw())
                 .collect(),
-            family,
+            families,
             version,
         })
     }
@@ -98,6 +104,8 @@ struct Properties {
     host: vk::PhysicalDeviceExternalMemoryHostPropertiesEXT<'static>,
     push: vk::PhysicalDevicePushDescriptorPropertiesKHR<'static>,
     robust: vk::PhysicalDeviceRobustness2PropertiesEXT<'static>,
+    scheduling: vk::PhysicalDeviceSchedulingControlsPropertiesARM<'static>,
+    cores: vk::PhysicalDeviceShaderCoreBuiltinsPropertiesARM<'static>,
 }
 
 impl Properties {
@@ -123,17 +131,18 @@ impl Properties {
         if extensions.robustness2 {
             head = head.push_next(&mut all.robust);
         }
+        if extensions.scheduling_controls && extensions.shader_core_builtins {
+            head = head
+                .push_next(&mut all.scheduling)
+                .push_next(&mut all.cores);
+        }
         // SAFETY: `physical` belongs to `instance` (DeviceInfo::query); the chain is made of live, exclusively borrowed
         // structures of the device's version and extensions.
         unsafe { instance.get_physical_device_properties2(physical, &mut head) };
         all
     }
 
-    fn limits(
-        &self,
-        base: &vk::PhysicalDeviceLimits,
-        queues: &vk::QueueFamilyProperties,
-    ) -> Limits {
+    fn limits(&self, base: &vk::PhysicalDeviceLimits, timestamp_bits: u32) -> Limits {
         Limits {
             max_groups: base.max_compute_work_group_count,
             max_group_size: base.max_compute_work_group_size,
@@ -156,9 +165,19 @@ impl Properties {
             robust_storage_alignment: self.robust.robust_storage_buffer_access_size_alignment,
             robust_uniform_alignment: self.robust.robust_uniform_buffer_access_size_alignment,
             timestamp_period_ns: base.timestamp_period,
-            timestamp_bits: queues.timestamp_valid_bits,
+            timestamp_bits,
             max_allocations: base.max_memory_allocation_count,
             max_allocation_bytes: self.v11.max_memory_allocation_size,
+        }
+    }
+
+    /// Shader cores that can be shared out.
+    fn shader_cores(&self, features: &Features) -> u32 {
+        let flags = self.scheduling.scheduling_controls_flags;
+        let counts = vk::PhysicalDeviceSchedulingControlsFlagsARM::SHADER_CORE_COUNT;
+        match features.scheduling_controls && flags.contains(counts) {
+            true => self.cores.shader_core_count,
+            false => 0,
         }
     }
 
@@ -176,21 +195,6 @@ impl Properties {
             },
         }
     }
-}
-
-/// The compute family without graphics that has most queues, else any with compute.
-fn compute_family(
-    families: &[vk::QueueFamilyProperties],
-) -> Option<(u32, vk::QueueFamilyProperties)> {
-    (0u32..)
-        .zip(families.iter().copied())
-        .filter(|(_, f)| f.queue_flags.contains(vk::QueueFlags::COMPUTE) && f.queue_count > 0)
-        .max_by_key(|(_, f)| {
-            (
-                !f.queue_flags.contains(vk::QueueFlags::GRAPHICS),
-                f.queue_count,
-            )
-        })
 }
 
 /// The sums of the device-local and of the other heaps.

@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::device::Device;
 use crate::error::{self, Error};
+use crate::standing::{Family, Standing};
 use crate::timeline::Timeline;
 use ash::vk;
 use std::array;
@@ -13,8 +14,11 @@ use std::time::Duration;
 /// One hardware queue, used by one thread at a time. Dropping it waits for its work.
 #[derive(Debug)]
 pub struct Queue {
-    device: Arc<Device>,
+    pub(crate) device: Arc<Device>,
     raw: vk::Queue,
+    pub(crate) family: u32,
+    pub(crate) timestamp_bits: u32,
+    standing: Standing,
     timeline: Timeline,
     /// The value of the last submitted batch.
     last: u64,
@@ -32,21 +36,35 @@ pub enum Wait {
 }
 
 impl Queue {
-    pub(crate) fn new(device: &Arc<Device>, raw: vk::Queue) -> Result<Self, Error> {
+    pub(crate) fn new(
+        device: &Arc<Device>,
+        raw: vk::Queue,
+        family: &Family,
+        standing: Standing,
+    ) -> Result<Self, Error> {
         Ok(Self {
             device: Arc::clone(device),
             raw,
+            family: family.index,
+            timestamp_bits: family.timestamp_bits,
+            standing,
             timeline: Timeline::new(device)?,
             last: 0,
             fence: vk::Fence::null(),
         })
     }
 
+    /// What it was created with.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
     /// Submits ended batches in order, in one call of the driver; each has its own timeline value. Returns the last
     /// one's; the others precede it without gaps.
     ///
     /// # Errors
-    /// `InvalidUse` for no batch, more than [`MAX_BATCHES_PER_SUBMIT`], or one that is not ended; nothing is submitted then.
+    /// `InvalidUse` for no batch, more than [`MAX_BATCHES_PER_SUBMIT`], or one that is not ended or not for such a
+    /// queue; nothing is submitted then.
     pub fn submit(&mut self, batches: &mut [&mut Batch]) -> Result<u64, Error> {
         let count = batches.len();
         if count == 0 || count > MAX_BATCHES_PER_SUBMIT {
@@ -54,7 +72,7 @@ impl Queue {
         }
         let mut commands = [vk::CommandBuffer::null(); MAX_BATCHES_PER_SUBMIT];
         for (commands, batch) in commands.iter_mut().zip(&*batches) {
-            *commands = batch.to_submit(&self.device)?;
+            *commands = batch.to_submit(&self.device, self.family)?;
         }
         let first = self.last + 1;
         let values: [u64; MAX_BATCHES_PER_SUBMIT] = array::from_fn(|place| first + place as u64);
@@ -102,7 +120,7 @@ impl Queue {
     /// # Errors
     /// `InvalidUse` if it is not ended; `DeviceLost`.
     pub fn submit_and_wait(&mut self, batch: &mut Batch, wait: Wait) -> Result<(), Error> {
-        let commands = [batch.to_submit(&self.device)?];
+        let commands = [batch.to_submit(&self.device, self.family)?];
         let fence = self.own_fence()?;
         let raw = &self.device.raw;
         let submits = [vk::SubmitInfo::default().command_buffers(&commands)];

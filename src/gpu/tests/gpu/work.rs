@@ -4,12 +4,16 @@ use crate::rig::{ADD, Rig, bytes, contents, memfd, storage, whole, words};
 use nix::fcntl::SealFlag;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use vkmps_gpu::{Bind, Kind, Memory, Options, Pipeline, PipelineCache, PipelineDesc, Wait};
+use vkmps_gpu::{
+    Bind, Kind, Memory, Options, Pipeline, PipelineCache, PipelineDesc, Ranking, Wait,
+};
 
 const SETS: Options = Options {
     queues: 1,
     robust: true,
     force_descriptor_sets: true,
+    ranking: Ranking::Descending,
+    reserved_cores: 0,
 };
 
 #[test]
