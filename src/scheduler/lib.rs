@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod hazard;
+mod lanes;
 mod level;
 #[cfg(test)]
 mod simulation;
@@ -26,6 +27,7 @@ mod stream;
 mod tests;
 
 pub use hazard::Hazard;
+pub use lanes::Lanes;
 use level::Builder;
 use std::collections::VecDeque;
 use std::time::Duration;
