@@ -1,7 +1,9 @@
 //! One of every message, record and command: the subjects of the golden vectors and the seeds of the fuzzer.
 
 use vkmps_protocol::command::{Encoder, binding};
-use vkmps_protocol::engine::{ChunkSource, FromCompiler, FromEngine, ToCompiler, ToEngine};
+use vkmps_protocol::engine::{
+    ChunkSource, FromCompiler, FromEngine, GlobalPriority, Ranks, ToCompiler, ToEngine,
+};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId, pack};
 use vkmps_protocol::message::{
     ClientMessage, DaemonMessage, DeviceDescription, Hello, MemoryClass, Priority, SharedMapping,
@@ -278,6 +280,14 @@ fn from_engine(samples: &mut Vec<Sample>) {
             extensions,
             warnings: vec!["capabilities".to_owned()],
             max_allocations: 4096,
+            ranks: Ranks {
+                global: vec![
+                    GlobalPriority::Realtime,
+                    GlobalPriority::High,
+                    GlobalPriority::Medium,
+                ],
+                refusals: vec!["because".to_owned()],
+            },
         },
     );
     add(

@@ -4,7 +4,7 @@ use crate::event::{Cause, Event};
 use crate::memory::{Budget, Pieces, Pool};
 use crate::{Action, Broker, Leaving};
 use vkmps_protocol::ErrorCode;
-use vkmps_protocol::engine::FromEngine;
+use vkmps_protocol::engine::{FromEngine, Ranks};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{DeviceDescription, MemoryClass};
 
@@ -21,6 +21,7 @@ pub(crate) enum Engine {
         extensions: Vec<String>,
         /// Checks of its sandbox that failed and are only warned of.
         warnings: Vec<String>,
+        ranks: Ranks,
     },
 }
 
@@ -56,9 +57,10 @@ impl Broker {
                 extensions,
                 warnings,
                 max_allocations,
+                ranks,
             } => {
                 let pieces = Pieces::of_device(max_allocations);
-                self.engine_ready(device, extensions, warnings, pieces);
+                self.engine_ready(device, extensions, warnings, ranks, pieces);
             }
             FromEngine::StartFailed { text } => self.engine_not_started(text),
             FromEngine::SessionRemoved { session } => self.session_removed(session),
@@ -110,6 +112,7 @@ impl Broker {
         device: DeviceDescription,
         extensions: Vec<String>,
         warnings: Vec<String>,
+        ranks: Ranks,
         chunks: Pieces,
     ) {
         if self.engine.is_ready() || self.leaving != Leaving::No {
@@ -131,11 +134,13 @@ impl Broker {
             device: device.clone(),
             extensions: extensions.clone(),
             warnings: warnings.clone(),
+            ranks: ranks.clone(),
         };
         self.log(Event::EngineReady {
             device,
             extensions,
             warnings,
+            ranks,
         });
         self.send_policy();
         for hash in self.programs.dormant() {

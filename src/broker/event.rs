@@ -3,6 +3,7 @@
 use crate::admission::Admission;
 use std::fmt;
 use vkmps_protocol::ErrorCode;
+use vkmps_protocol::engine::Ranks;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{DeviceDescription, MemoryClass, Priority};
 
@@ -111,6 +112,8 @@ pub enum Event {
         extensions: Vec<String>,
         /// Checks of its sandbox that failed and are only warned of.
         warnings: Vec<String>,
+        /// Its hardware queues.
+        ranks: Ranks,
     },
     /// The engine found no usable device, or could not start.
     EngineNotStarted {

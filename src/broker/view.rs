@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::memory::MemoryBytes;
 use crate::session::{Phase, Session};
 use crate::{Broker, Peer};
+use vkmps_protocol::engine::GlobalPriority;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::{DeviceDescription, Priority};
 
@@ -64,6 +65,14 @@ impl Broker {
     pub fn extensions(&self) -> &[String] {
         match &self.engine {
             Engine::Ready { extensions, .. } => extensions,
+            Engine::Starting | Engine::Failed { .. } => &[],
+        }
+    }
+
+    /// The global priority of each hardware queue.
+    pub fn global_priorities(&self) -> &[GlobalPriority] {
+        match &self.engine {
+            Engine::Ready { ranks, .. } => &ranks.global,
             Engine::Starting | Engine::Failed { .. } => &[],
         }
     }

@@ -192,6 +192,9 @@ pub trait Device {
     /// Vulkan extensions in use.
     #[zbus(property(emits_changed_signal = "const"))]
     fn extensions(&self) -> zbus::Result<Vec<String>>;
+    /// Of each hardware queue among all on the hardware: `medium`, `high` or `realtime`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn global_priorities(&self) -> zbus::Result<Vec<String>>;
     /// Process that runs the driver.
     #[zbus(property(emits_changed_signal = "const"))]
     fn engine_pid(&self) -> zbus::Result<u32>;

@@ -143,6 +143,7 @@ impl Server {
             unified: device.unified,
             queues: device.queues,
             extensions: self.broker.extensions().to_vec(),
+            global_priorities: self.broker.global_priorities().to_vec(),
             engine_pid: self.supervisor.engine_pid().unwrap_or(0),
             device_memory_bytes: (total.device, used.device),
             host_memory_bytes: (total.shared, used.shared),

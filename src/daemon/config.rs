@@ -59,6 +59,10 @@ pub(crate) struct Device {
     pub(crate) index: DeviceIndex,
     /// Hardware queues to use at most.
     pub(crate) queues: Count<1, 64>,
+    /// Whether some of them are to stand above those of other processes.
+    pub(crate) global_priority: GlobalPriority,
+    /// Shader cores that work of low and medium priority leaves free.
+    pub(crate) reserved_shader_cores: Count<0, 1024>,
     /// Loop iterations that an invocation of a shader may do.
     pub(crate) loop_budget: Count<1, 2_147_483_647>,
 }
@@ -68,7 +72,32 @@ impl Default for Device {
         Self {
             index: DeviceIndex::Auto,
             queues: Count::known(16),
+            global_priority: GlobalPriority::Auto,
+            reserved_shader_cores: Count::known(0),
             loop_budget: Count::known(1 << 28),
+        }
+    }
+}
+
+/// Whether hardware queues are to stand above those of other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GlobalPriority {
+    /// No.
+    Off,
+    /// Except with drivers where it changes nothing.
+    Auto,
+    /// Where the driver grants it.
+    On,
+}
+
+impl GlobalPriority {
+    /// Its name in files and on the engine's command line.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::On => "on",
         }
     }
 }
@@ -300,6 +329,10 @@ impl Config {
         let queues = [
             "--queues".to_owned(),
             self.device.queues.number().to_string(),
+            "--global-priority".to_owned(),
+            self.device.global_priority.name().to_owned(),
+            "--reserved-cores".to_owned(),
+            self.device.reserved_shader_cores.number().to_string(),
             "--loop-budget".to_owned(),
             self.device.loop_budget.number().to_string(),
         ];
@@ -345,6 +378,14 @@ impl Config {
         [
             (self.device.index != new.device.index, "device.index"),
             (self.device.queues != new.device.queues, "device.queues"),
+            (
+                self.device.global_priority != new.device.global_priority,
+                "device.global-priority",
+            ),
+            (
+                self.device.reserved_shader_cores != new.device.reserved_shader_cores,
+                "device.reserved-shader-cores",
+            ),
             (
                 self.device.loop_budget != new.device.loop_budget,
                 "device.loop-budget",

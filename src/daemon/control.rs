@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use vkmps_bus::LogLevel;
+use vkmps_protocol::engine::GlobalPriority;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
 
@@ -187,6 +188,8 @@ pub(crate) struct DeviceView {
     pub(crate) queues: u32,
     /// Extensions in use.
     pub(crate) extensions: Vec<String>,
+    /// Of each hardware queue.
+    pub(crate) global_priorities: Vec<GlobalPriority>,
     /// The process that runs the driver.
     pub(crate) engine_pid: u32,
     /// Device memory: bytes there are, bytes in use.

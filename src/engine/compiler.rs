@@ -25,7 +25,7 @@ pub(crate) fn run(control: &Seqpacket, options: &Options) -> Result<(), Failure>
         .map_err(vkmps_ipc::SystemError::of("setrlimit(RLIMIT_DATA)"))?;
     // The driver loads before the filter closes; the first module is there or on its way.
     let enclosed = options.enclose()?;
-    let mut opened = Some(device::open(options.device, 1)?);
+    let mut opened = Some(device::open(options, 1)?);
     for warning in enclosed.seal()?.warnings {
         eprintln!("vkmps-engine: {warning}");
     }
@@ -47,7 +47,7 @@ pub(crate) fn run(control: &Seqpacket, options: &Options) -> Result<(), Failure>
         };
         let device = match opened.take() {
             Some(device) => device,
-            None => device::open(options.device, 1)?,
+            None => device::open(options, 1)?,
         };
         send(control, &FromCompiler::Taken { hash }, &[])?;
         let mut worker = Worker {

@@ -1,29 +1,54 @@
 //! The Vulkan device in the words of the protocol and of the gate.
 
+use crate::{GlobalPriority, Options};
 use std::sync::Arc;
-use vkmps_gpu::{
-    Device, DeviceInfo, DeviceKind, Error, Instance, Options, Queue, Ranking, Slot, SlotKind,
-};
+use vkmps_gpu::{Device, DeviceInfo, DeviceKind, Error, Instance, Queue, Ranking, Slot, SlotKind};
+use vkmps_protocol::engine::{self, Ranks};
 use vkmps_protocol::message::DeviceDescription;
 use vkmps_protocol::program::{BindingKind, Interface};
 use vkmps_spirv::{Features, Target};
 
-/// Opens the device asked for, or the best.
-pub(crate) fn open(index: Option<usize>, queues: u32) -> Result<(Arc<Device>, Vec<Queue>), Error> {
-    let info = Instance::load()?.choose(index)?;
+/// Opens the device asked for, or the best, with this many queues at most.
+pub(crate) fn open(asked: &Options, queues: u32) -> Result<(Arc<Device>, Vec<Queue>), Error> {
+    let info = Instance::load()?.choose(asked.device)?;
     if info.limits.host_import_alignment == 0 {
         return Err(Error::Unsupported(
             "import of host memory (VK_EXT_external_memory_host), which shared arenas need",
         ));
     }
+    let raises = match asked.global_priority {
+        GlobalPriority::Off => false,
+        GlobalPriority::On => true,
+        // NVIDIA's (580) grants every priority, and other processes' work takes as long as before; a second family would
+        // only divide the queues.
+        GlobalPriority::Auto => info.driver_name != "NVIDIA",
+    };
+    let ranking = match raises {
+        true => Ranking::Raised,
+        false => Ranking::Descending,
+    };
     Device::open(
         &info,
-        &Options {
+        &vkmps_gpu::Options {
             queues,
-            ranking: Ranking::Descending,
-            ..Options::default()
+            ranking,
+            reserved_cores: asked.reserved_cores,
+            ..vkmps_gpu::Options::default()
         },
     )
+}
+
+/// How the queues stand to those of other processes.
+pub(crate) fn ranks<'a>(device: &Device, queues: impl Iterator<Item = &'a Queue>) -> Ranks {
+    let global = queues.map(|queue| match queue.standing().global {
+        vkmps_gpu::GlobalPriority::Medium => engine::GlobalPriority::Medium,
+        vkmps_gpu::GlobalPriority::High => engine::GlobalPriority::High,
+        vkmps_gpu::GlobalPriority::Realtime => engine::GlobalPriority::Realtime,
+    });
+    Ranks {
+        global: global.collect(),
+        refusals: device.refusals().to_vec(),
+    }
 }
 
 /// What clients need to know.

@@ -179,7 +179,7 @@ pub(crate) fn run(control: Seqpacket, options: &Options) -> Result<(), Failure> 
 /// The device, opened in a process that is confined except for its system calls.
 fn open(options: &Options) -> Result<(Enclosed, Arc<Device>, Vec<Queue>), Failure> {
     let enclosed = options.enclose()?;
-    let (device, queues) = device::open(options.device, options.queues)?;
+    let (device, queues) = device::open(options, options.queues)?;
     Ok((enclosed, device, queues))
 }
 
@@ -319,11 +319,14 @@ impl Engine {
             .iter()
             .map(|name| name.to_string_lossy().into_owned())
             .collect();
+        let queues = self.queues.iter().map(|state| &state.queue);
+        let ranks = device::ranks(&self.device, queues);
         self.tell(FromEngine::Ready {
             device,
             extensions,
             warnings,
             max_allocations: self.device.info().limits.max_allocations,
+            ranks,
         });
     }
 

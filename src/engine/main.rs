@@ -55,6 +55,12 @@ pub(crate) struct Options {
     /// Hardware queues to use at most.
     #[arg(long, value_name = "N", default_value_t = 16)]
     queues: u32,
+    /// Whether the first of them are to stand above those of other processes.
+    #[arg(long, value_enum, default_value_t = GlobalPriority::Auto)]
+    global_priority: GlobalPriority,
+    /// Shader cores that only the first queues may use.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    reserved_cores: u32,
     /// Loop iterations that an invocation of a shader may do at most.
     #[arg(long, value_name = "N", default_value_t = 1 << 28,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BUDGET)))]
@@ -74,6 +80,17 @@ pub(crate) struct Options {
     /// Confine the process as otherwise, then try to get out, and tell.
     #[arg(long)]
     check_sandbox: bool,
+}
+
+/// Whether hardware queues are to stand above those of other processes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum GlobalPriority {
+    /// No.
+    Off,
+    /// Except with drivers where it changes nothing.
+    Auto,
+    /// Where the driver grants it.
+    On,
 }
 
 impl Options {

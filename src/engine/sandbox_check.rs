@@ -16,7 +16,7 @@ pub(crate) fn run(control: &Seqpacket, options: &Options) -> Result<(), Failure>
     let probes = Probes::prepare(options.role(), &options.reach());
     let opened = options.enclose().map_err(Failure::from).map(|enclosed| {
         // Its threads are part of what is checked.
-        (enclosed, device::open(options.device, options.queues))
+        (enclosed, device::open(options, options.queues))
     });
     let sealed = opened.and_then(|(enclosed, device)| {
         let driver = match &device {

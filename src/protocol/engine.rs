@@ -181,6 +181,37 @@ impl ToEngine {
     }
 }
 
+/// How the hardware queues of a device stand to those of other processes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ranks {
+    /// One for each queue.
+    pub global: Vec<GlobalPriority>,
+    /// What the driver did not grant, in words, for the log.
+    pub refusals: Vec<String>,
+}
+
+/// The priority of a hardware queue among all on the hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GlobalPriority {
+    /// What every process has.
+    Medium,
+    /// Above it.
+    High,
+    /// Above everything.
+    Realtime,
+}
+
+impl GlobalPriority {
+    /// Its name on the bus and in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Realtime => "realtime",
+        }
+    }
+}
+
 /// From the engine. 0 is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromEngine {
@@ -196,6 +227,8 @@ pub enum FromEngine {
         warnings: Vec<String>,
         /// `maxMemoryAllocationCount`: pieces of memory there can be at one time.
         max_allocations: u32,
+        /// Its hardware queues.
+        ranks: Ranks,
     },
     /// The device cannot be used; the engine exits.
     StartFailed {

@@ -113,7 +113,10 @@ impl Engine {
         };
         engine.say(&ToEngine::Start, &[memory.as_fd(), records.as_fd()]);
         let (ready, _) = engine.hear();
-        assert!(matches!(ready, FromEngine::Ready { .. }), "{ready:?}");
+        let FromEngine::Ready { device, ranks, .. } = &ready else {
+            panic!("{ready:?}");
+        };
+        assert_eq!(ranks.global.len(), device.queues as usize, "{ready:?}");
         engine
     }
 

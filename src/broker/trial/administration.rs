@@ -215,6 +215,8 @@ fn the_views_show_who_is_there_and_what_they_have() {
     assert_eq!(broker.connections(), 2);
     assert_eq!(broker.extensions(), ["VK_KHR_push_descriptor"]);
     assert_eq!(broker.warnings(), ["seccomp"]);
+    let priorities = broker.global_priorities().iter();
+    assert!(priorities.map(|one| one.name()).eq(["high", "medium"]));
     assert!(broker.device().is_some() && broker.engine_failure().is_none());
     world.close(silent);
     world.close(conn);

@@ -2,7 +2,7 @@
 
 use crate::*;
 use std::collections::{BTreeSet, VecDeque};
-use vkmps_protocol::engine::{ChunkSource, FromEngine};
+use vkmps_protocol::engine::{ChunkSource, FromEngine, GlobalPriority, Ranks};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
 use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
 use vkmps_protocol::message::{DeviceDescription, Hello};
@@ -96,6 +96,10 @@ impl World {
             extensions: vec!["VK_KHR_push_descriptor".to_owned()],
             warnings: vec!["seccomp".to_owned()],
             max_allocations: self.max_allocations,
+            ranks: Ranks {
+                global: vec![GlobalPriority::High, GlobalPriority::Medium],
+                refusals: Vec::new(),
+            },
         }));
     }
 

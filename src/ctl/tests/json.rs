@@ -32,7 +32,7 @@ fn the_status_has_all_there_is() {
             "device": {
                 "name": "Test, device\u{1b}[2J", "driver": "driver 1.2",
                 "uuid": "138fb9bd-ceed-2c35-2db4-47ddd10ee8db", "software": true, "queues": 1,
-                "extensions": ["VK_KHR_a"], "engine_pid": 4711,
+                "extensions": ["VK_KHR_a"], "global_priorities": ["medium"], "engine_pid": 4711,
                 "device_memory_total_bytes": 0, "device_memory_used_bytes": 0,
                 "host_memory_total_bytes": 8_u64 << 30, "host_memory_used_bytes": 3 << 20,
             },

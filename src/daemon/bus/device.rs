@@ -64,6 +64,12 @@ impl Device {
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
+    fn global_priorities(&self) -> Vec<String> {
+        let priorities = self.view.global_priorities.iter();
+        priorities.map(|one| one.name().to_owned()).collect()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
     fn engine_pid(&self) -> u32 {
         self.view.engine_pid
     }

@@ -352,6 +352,21 @@ mod tests {
     }
 
     #[test]
+    fn engines_are_told_how_hardware_queues_are_to_rank() {
+        let config = "[device]\nglobal-priority = \"on\"\nreserved-shader-cores = 2";
+        let told = checked(config).unwrap().engine_arguments().join(" ");
+        assert!(
+            told.contains("--global-priority on --reserved-cores 2"),
+            "{told}"
+        );
+        let told = Config::default().engine_arguments().join(" ");
+        assert!(
+            told.contains("--global-priority auto --reserved-cores 0"),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn keys_that_need_a_restart_are_named() {
         let old = Config::default();
         let live = checked(
@@ -360,12 +375,17 @@ mod tests {
         .unwrap();
         assert_eq!(old.changes_needing_restart(&live), Vec::<&str>::new());
         let new = checked(
-            "device.queues = 1\nservice.bus = \"none\"\n[sandbox]\nwarn-only = [\"seccomp\"]",
+            "device.queues = 1\ndevice.global-priority = \"off\"\nservice.bus = \"none\"\n[sandbox]\nwarn-only = [\"seccomp\"]",
         )
         .unwrap();
         assert_eq!(
             old.changes_needing_restart(&new),
-            ["device.queues", "service.bus", "sandbox.warn-only"]
+            [
+                "device.queues",
+                "device.global-priority",
+                "service.bus",
+                "sandbox.warn-only"
+            ]
         );
         assert_eq!(new.changes_needing_restart(&new), Vec::<&str>::new());
     }

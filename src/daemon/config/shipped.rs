@@ -71,7 +71,7 @@ fn the_shipped_file_says_the_bounds_that_are_checked() {
         );
         bounds += 1;
     }
-    assert_eq!(bounds, 8);
+    assert_eq!(bounds, 9);
 }
 
 #[test]

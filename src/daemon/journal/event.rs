@@ -183,6 +183,7 @@ fn of_daemon(event: &Event, line: Line) {
             device,
             extensions,
             warnings,
+            ranks,
         } => {
             info!(
                 MESSAGE_ID = id,
@@ -194,6 +195,9 @@ fn of_daemon(event: &Event, line: Line) {
             );
             for warning in warnings {
                 super::sandbox_gap(warning);
+            }
+            for refusal in &ranks.refusals {
+                info!(VKMPS_REASON = refusal, "hardware queues rank lower");
             }
         }
         Event::EngineNotStarted { text } => {

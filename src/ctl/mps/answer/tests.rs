@@ -27,6 +27,7 @@ fn server() -> Server {
         software: false,
         queues: 16,
         extensions: Vec::new(),
+        global_priorities: Vec::new(),
         engine_pid: 457,
         device_memory_total_bytes: 0,
         device_memory_used_bytes: 0,

@@ -119,6 +119,10 @@ impl DeviceObject {
         vec!["VK_KHR_a".into()]
     }
     #[zbus(property)]
+    async fn global_priorities(&self) -> Vec<String> {
+        vec!["medium".into()]
+    }
+    #[zbus(property)]
     async fn engine_pid(&self) -> u32 {
         4711
     }

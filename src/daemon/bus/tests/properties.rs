@@ -97,6 +97,7 @@ async fn the_device_has_an_object() -> zbus::Result<()> {
     assert!(device.software().await?);
     assert_eq!(device.queues().await?, 1);
     assert_eq!(device.extensions().await?, ["VK_KHR_maintenance3"]);
+    assert_eq!(device.global_priorities().await?, ["realtime"]);
     assert_eq!(device.engine_pid().await?, 77);
     assert_eq!(device.device_memory_total().await?, 0);
     assert_eq!(device.device_memory_used().await?, 0);

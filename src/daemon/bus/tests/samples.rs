@@ -3,6 +3,7 @@
 use crate::control::{ClientView, DeviceView, State, Status};
 use std::time::Duration;
 use vkmps_bus::LogLevel;
+use vkmps_protocol::engine::GlobalPriority;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
 
@@ -57,6 +58,7 @@ pub(in crate::bus) fn device() -> DeviceView {
         unified: true,
         queues: 1,
         extensions: vec!["VK_KHR_maintenance3".to_owned()],
+        global_priorities: vec![GlobalPriority::Realtime],
         engine_pid: 77,
         device_memory_bytes: (0, 0),
         host_memory_bytes: (1 << 34, 1 << 21),
