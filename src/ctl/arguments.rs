@@ -2,6 +2,7 @@
 
 use crate::service::Bus;
 use crate::top;
+use crate::trace;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ pub(crate) enum Verb {
     Monitor,
     /// Show who uses the device, again and again; q ends it
     Top(top::Options),
+    /// Write down what the device does for whom, and when
+    Trace(trace::Options),
     /// Check configuration files as vkmpsd reads them
     CheckConfig {
         /// The main file [default: /etc/vkmps/vkmpsd.toml]

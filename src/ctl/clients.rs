@@ -32,6 +32,11 @@ struct Client {
     queue_depth: u32,
     dispatches: u64,
     device_time_ns: u64,
+    share: f64,
+    submits: u64,
+    wait_time_ns: u64,
+    slices: u64,
+    preemptions: u64,
 }
 
 /// All clients.
@@ -62,6 +67,11 @@ pub(crate) async fn show(service: &Service, id: u64, format: Format) -> Result<(
         queue_depth: properties.take("QueueDepth")?,
         dispatches: properties.take("Dispatches")?,
         device_time_ns: properties.take("DeviceTimeNSec")?,
+        share: properties.take("Share")?,
+        submits: properties.take("Submits")?,
+        wait_time_ns: properties.take("WaitTimeNSec")?,
+        slices: properties.take("Slices")?,
+        preemptions: properties.take("Preemptions")?,
     };
     let now_us = now_us();
     format.show(&client, |_| render(&client, &mut Users::default(), now_us))
@@ -122,6 +132,27 @@ fn render(client: &Client, users: &mut Users, now_us: u64) -> String {
         ("Queued", units::count(client.queue_depth.into(), "submit")),
         ("Dispatches", client.dispatches.to_string()),
         ("Device time", units::span_ns(client.device_time_ns)),
+        (
+            "Share",
+            format!("{:.1} % of the last second", client.share * 100.0),
+        ),
+        (
+            "Waited",
+            format!(
+                "{} in all, {} on average",
+                units::span_ns(client.wait_time_ns),
+                units::span_ns(client.wait_time_ns / client.submits.max(1)),
+            ),
+        ),
+        (
+            "Slices",
+            format!(
+                "{} of {}",
+                client.slices,
+                units::count(client.submits, "submit")
+            ),
+        ),
+        ("Preempted", client.preemptions.to_string()),
     ])
 }
 
@@ -187,6 +218,11 @@ mod tests {
             queue_depth: 1,
             dispatches: 1000,
             device_time_ns: 2_500_000_000,
+            share: 0.125,
+            submits: 500,
+            wait_time_ns: 1_000_000_000,
+            slices: 900,
+            preemptions: 40,
         };
         assert_eq!(
             render(&client, &mut Users::of([(1000, "ada")]), NOW_US),
@@ -204,6 +240,10 @@ mod tests {
      Queued: 1 submit
  Dispatches: 1000
 Device time: 2.50 s
+      Share: 12.5 % of the last second
+     Waited: 1.00 s in all, 2.0 ms on average
+     Slices: 900 of 500 submits
+  Preempted: 40
 "
         );
     }

@@ -49,6 +49,14 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("{path} cannot be written")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("another vkmpsd than this program's: its recorder has another layout")]
+    OtherRecorder,
     #[error("{0}")]
     System(&'static str, #[source] io::Error),
     /// Who read our output has seen enough.
@@ -77,6 +85,8 @@ impl Error {
             | Self::Resumed
             | Self::NotBySystemd
             | Self::Start { .. }
+            | Self::Write { .. }
+            | Self::OtherRecorder
             | Self::System(..) => Exit::Failure,
         }
     }

@@ -22,6 +22,7 @@ mod status;
 mod table;
 mod text;
 mod top;
+mod trace;
 mod units;
 mod users;
 mod watch;
@@ -88,6 +89,7 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         Verb::Mode => change::mode(&service, format).await,
         Verb::LogLevel { level } => change::log_level(&service, *level, format).await,
         Verb::Monitor => monitor::run(&service, format).await,
+        Verb::Trace(options) => trace::run(&service, options, format).await,
         Verb::Top(options) => top::run(&service, options, format).await,
         Verb::CheckConfig { .. } | Verb::Completions { .. } => Ok(()),
     }

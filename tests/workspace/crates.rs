@@ -32,7 +32,7 @@ const CRATES: [(&str, &[&str], Unsafe); 16] = [
     ("client", &["protocol", "ipc"], Unsafe::Forbidden),
     ("capi", &["client"], Unsafe::Allowed),
     ("icd", &["client"], Unsafe::Allowed),
-    ("ctl", &["bus", "client"], Unsafe::Forbidden),
+    ("ctl", &["protocol", "bus", "client"], Unsafe::Forbidden),
     (
         "bench",
         &["protocol", "scheduler", "gpu", "client"],

@@ -73,6 +73,11 @@ fn clients_have_raw_numbers_and_their_own_names() {
         ("memory_limit_bytes".to_owned(), json!(1 << 30)),
         ("buffers".to_owned(), json!(4)),
         ("programs".to_owned(), json!(1)),
+        ("share".to_owned(), json!(0.25)),
+        ("submits".to_owned(), json!(80)),
+        ("wait_time_ns".to_owned(), json!(4000)),
+        ("slices".to_owned(), json!(90)),
+        ("preemptions".to_owned(), json!(3)),
     ]);
     assert_eq!(ask(&bus, &["show", "5"]), expected);
 }

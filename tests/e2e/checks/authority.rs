@@ -166,6 +166,7 @@ fn a_polkit_that_does_not_answer_holds_nobody_else_up(machine: &Machine) {
 fn managing(id: &str) -> Vec<(&'static str, Vec<&str>)> {
     vec![
         ("SetPriority", vec!["ts", id, "low"]),
+        ("Trace", vec![]),
         ("Reload", vec![]),
         ("SetLogLevel", vec!["s", "debug"]),
         ("Drain", vec![]),

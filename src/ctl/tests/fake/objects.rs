@@ -88,6 +88,26 @@ impl ClientObject {
     async fn device_time_ns(&self) -> fdo::Result<u64> {
         Ok(self.entry()?.device_time_ns)
     }
+    #[zbus(property)]
+    async fn share(&self) -> f64 {
+        0.25
+    }
+    #[zbus(property)]
+    async fn submits(&self) -> u64 {
+        80
+    }
+    #[zbus(property, name = "WaitTimeNSec")]
+    async fn wait_time_ns(&self) -> u64 {
+        4000
+    }
+    #[zbus(property)]
+    async fn slices(&self) -> u64 {
+        90
+    }
+    #[zbus(property)]
+    async fn preemptions(&self) -> u64 {
+        3
+    }
 }
 
 pub(super) struct DeviceObject;

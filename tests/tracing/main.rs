@@ -1,0 +1,278 @@
+//! What administrators see of work while it runs: traces and counters, by the programs that they use.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod bus;
+
+use bus::Bus;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use vkmps::{Client, Memory};
+use vkmps_tests::binaries::built;
+use vkmps_tests::daemon::Daemon;
+use vkmps_tests::folder::Folder;
+use vkmps_tests::kernels::{affine, affine_over, buffer_of};
+use vkmps_tests::patience::eventually;
+
+#[test]
+fn a_trace_has_the_work_of_all_clients_and_nothing_twice() {
+    let (bus, daemon) = administered("none");
+    let folder = Folder::new();
+    let (json, svg) = (folder.join("trace.json"), folder.join("trace.svg"));
+    let clients = [("one", 1_u32), ("two", 7)].map(|(name, words)| {
+        let client = daemon.try_connect(name).unwrap();
+        (client, words * 64)
+    });
+    let over = AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        for (client, words) in &clients {
+            scope.spawn(|| work_until(client, *words, &over));
+        }
+        let ended = vkmpsctl(&bus)
+            .args(["trace", "--seconds", "1", "--output"])
+            .arg(&json)
+            .arg("--svg")
+            .arg(&svg)
+            .output();
+        over.store(true, Ordering::Release);
+        ended.unwrap()
+    });
+    let summary: Value = serde_json::from_str(&well(&ended)).unwrap();
+    assert_eq!(
+        (&summary["lost"], &summary["clients"]),
+        (&0.into(), &2.into())
+    );
+    assert_eq!(summary["full"], false);
+
+    let trace: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let mut jobs: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for piece in events.iter().filter(|event| event["cat"] == "piece") {
+        let args = &piece["args"];
+        let whole = (&args["from"], &args["to"]);
+        assert_eq!(
+            whole,
+            (&0.into(), &args["total"]),
+            "nobody cuts this: {piece}"
+        );
+        let job = args["job"].as_u64().unwrap();
+        jobs.entry(client_of(events, piece)).or_default().push(job);
+        let units = if client_of(events, piece).starts_with("one") {
+            1
+        } else {
+            7
+        };
+        assert_eq!(args["total"], units, "{piece}");
+    }
+    let names: Vec<&str> = jobs.keys().map(String::as_str).collect();
+    assert!(
+        matches!(names.as_slice(), [one, two] if one.starts_with("one (") && two.starts_with("two (")),
+        "{names:?}"
+    );
+    for (name, jobs) in &jobs {
+        let first = jobs[0];
+        let all: Vec<u64> = (first..first + jobs.len() as u64).collect();
+        assert_eq!(*jobs, all, "{name}: each once, in order");
+    }
+    assert_batches_in_order(events);
+    let picture = std::fs::read_to_string(&svg).unwrap();
+    assert!(
+        picture.contains("queue 0") && picture.contains("two ("),
+        "{picture}"
+    );
+    assert!(picture.ends_with("</svg>\n"));
+}
+
+#[test]
+fn who_may_not_trace_gets_nothing() {
+    let (bus, _daemon) = administered("org.vkmps.Manager.trace");
+    let folder = Folder::new();
+    let file = folder.join("trace.json");
+    let ended = trace_into(&bus, &file);
+    assert_eq!(ended.status.code(), Some(4), "{ended:?}");
+    assert!(!file.exists());
+    well(&vkmpsctl(&bus).arg("list").output().unwrap());
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_told_before_the_time_is_over() {
+    let (bus, _daemon) = administered("none");
+    let ended = vkmpsctl(&bus)
+        .args([
+            "trace",
+            "--seconds",
+            "3600",
+            "--output",
+            "/nowhere/trace.json",
+        ])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("/nowhere/trace.json cannot be written"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_engine_that_dies_does_not_end_a_trace() {
+    let (bus, daemon) = administered("none");
+    let folder = Folder::new();
+    let file = folder.join("trace.json");
+    let over = AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Until the trace has seen one of them begin.
+            let mut killed = 0;
+            while !over.load(Ordering::Acquire) {
+                let engine = daemon.engines().first().copied();
+                if let Some(engine) = engine.filter(|_| daemon.try_connect("probe").is_ok()) {
+                    engine.signal(nix::sys::signal::Signal::SIGKILL);
+                    killed += 1;
+                }
+            }
+            killed
+        });
+        let ended = trace_into(&bus, &file);
+        over.store(true, Ordering::Release);
+        ended
+    });
+    well(&ended);
+    let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(
+        events.iter().any(|event| event["name"] == "engine started"),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn counters_of_a_client_add_up() {
+    let (bus, daemon) = administered("none");
+    let client = daemon.connect();
+    let program = affine(&client, 3, 1);
+    let buffer = buffer_of(&client, Memory::Shared, &[1; 640]);
+    for _ in 0..20 {
+        let submission = client.submit(affine_over(&program, &buffer)).unwrap();
+        submission.wait().unwrap();
+    }
+    let ask = |arguments: &[&str]| -> Value {
+        let ended = vkmpsctl(&bus).args(arguments).output().unwrap();
+        serde_json::from_str(&well(&ended)).unwrap()
+    };
+    let id = ask(&["list"])[0]["id"].to_string();
+    let shown = ask(&["show", &id]);
+    let counter = |name: &str| shown[name].as_u64().unwrap();
+    assert_eq!((counter("submits"), counter("slices")), (20, 20));
+    assert_eq!((counter("preemptions"), counter("dispatches")), (0, 20));
+    assert!(counter("wait_time_ns") > 0);
+    assert!(
+        (0.0..=1.0).contains(&shown["share"].as_f64().unwrap()),
+        "{shown}"
+    );
+    let counters = ask(&["statistics"]);
+    assert_eq!(
+        (&counters["Submits"], &counters["Slices"]),
+        (&20.into(), &20.into())
+    );
+    drop((client, program, buffer));
+    // What a client did stays counted.
+    eventually("it has gone", || ask(&["list"]) == Value::Array(vec![]));
+    assert_eq!(ask(&["statistics"])["Submits"], 20);
+}
+
+/// A daemon on a bus whose polkit denies this.
+fn administered(denied: &'static str) -> (Bus, Daemon) {
+    let bus = Bus::start(denied);
+    let daemon = Daemon::start_with(|command| {
+        command.arg("--bus").arg(&bus.address);
+    });
+    eventually("the daemon is on the bus", || {
+        let status = vkmpsctl(&bus).arg("status").output().unwrap();
+        status.status.success()
+    });
+    (bus, daemon)
+}
+
+fn vkmpsctl(bus: &Bus) -> Command {
+    let mut command = Command::new(built("vkmpsctl"));
+    command
+        .env_clear()
+        .args(["--json", "--address", &bus.address]);
+    command
+}
+
+fn trace_into(bus: &Bus, file: &Path) -> Output {
+    let mut command = vkmpsctl(bus);
+    command.args(["trace", "--seconds", "3", "-o"]).arg(file);
+    command.output().unwrap()
+}
+
+fn well(ended: &Output) -> String {
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout.clone()).unwrap()
+}
+
+fn work_until(client: &Client, words: u32, over: &AtomicBool) {
+    let program = affine(client, 3, 1);
+    let buffer = buffer_of(client, Memory::Shared, &vec![1; words as usize]);
+    while !over.load(Ordering::Acquire) {
+        let submissions: Vec<_> = (0..4)
+            .map(|_| client.submit(affine_over(&program, &buffer)).unwrap())
+            .collect();
+        for submission in submissions {
+            submission.wait().unwrap();
+        }
+    }
+}
+
+/// The name of the process that a slice belongs to.
+fn client_of(events: &[Value], slice: &Value) -> String {
+    let names = events
+        .iter()
+        .find(|event| event["name"] == "process_name" && event["pid"] == slice["pid"]);
+    names.unwrap()["args"]["name"].as_str().unwrap().to_owned()
+}
+
+/// Batches of a queue follow one another, and each is on the streams of the clients it names.
+fn assert_batches_in_order(events: &[Value]) {
+    let mut last: BTreeMap<u64, f64> = BTreeMap::new();
+    let mut batches = 0;
+    let on_streams: BTreeSet<(u64, u64, u64)> = events
+        .iter()
+        .filter(|event| event["cat"] == "batch" && event["pid"] != 1)
+        .map(|event| {
+            let args = &event["args"];
+            let number = |value: &Value| value.as_u64().unwrap();
+            // Clients have the pid after their number.
+            (
+                number(&event["pid"]) - 1,
+                number(&args["queue"]),
+                number(&args["batch"]),
+            )
+        })
+        .collect();
+    for event in events
+        .iter()
+        .filter(|event| event["cat"] == "batch" && event["pid"] == 1)
+    {
+        let queue = event["tid"].as_u64().unwrap() - 1;
+        let (begin, length) = (
+            event["ts"].as_f64().unwrap(),
+            event["dur"].as_f64().unwrap(),
+        );
+        let free = last.insert(queue, begin + length).unwrap_or(0.0);
+        // Half a nanosecond: numbers have their limits.
+        assert!(begin + 5e-4 >= free && length >= 0.0, "{event}");
+        for client in event["args"]["clients"].as_array().unwrap() {
+            let batch = event["args"]["batch"].as_u64().unwrap();
+            let place = (client.as_u64().unwrap(), queue, batch);
+            assert!(on_streams.contains(&place), "{event}");
+        }
+        batches += 1;
+    }
+    assert!(batches > 10, "{batches}");
+}
