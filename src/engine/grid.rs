@@ -42,8 +42,17 @@ impl Iterator for Blocks {
         let (at, left) = (self.range.start, self.range.end - self.range.start);
         let [width, height, _] = self.grid.map(u64::from);
         let plane = width * height;
-        let (z, in_plane) = (at / plane, at % plane);
-        let (y, x) = (in_plane / width, in_plane % width);
+        // Most ranges are whole grids, and divisions are slow.
+        let (z, in_plane) = if at == 0 {
+            (0, 0)
+        } else {
+            (at / plane, at % plane)
+        };
+        let (y, x) = if in_plane == 0 {
+            (0, 0)
+        } else {
+            (in_plane / width, in_plane % width)
+        };
         let groups = if in_plane == 0 && left >= plane {
             [width, height, left / plane]
         } else if x == 0 && left >= width {

@@ -136,6 +136,9 @@ impl Job {
         if units.start >= to {
             return 0..0;
         }
+        if self.stages.len() == 1 {
+            return 0..1;
+        }
         // A stage has a step, and a step has a work unit.
         let end = |stage: &usize| self.ends[stage - 1];
         let first = self
