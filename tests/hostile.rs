@@ -14,6 +14,7 @@ use vkmps_ipc::wake;
 use vkmps_protocol::handle::{BufferId, ProgramId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, Hello, MemoryClass, Priority};
 use vkmps_protocol::program::{Interface, Specialization};
+use vkmps_protocol::quota::Wish;
 use vkmps_protocol::ring::{REGION_BYTES, Record, record_offset, session, stream, stream_offset};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, decode, encode};
 use zerocopy::IntoBytes;
@@ -24,6 +25,7 @@ pub struct Connection(Seqpacket);
 
 /// What came over a connection.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and gone at once")]
 pub enum Reply {
     /// A message with its descriptors.
     Message(DaemonMessage, Vec<OwnedFd>),
@@ -287,6 +289,7 @@ pub fn hello_with(magic: u32, version: u16, name: &str) -> ClientMessage {
         features: 0,
         priority: Priority::Medium,
         name: name.to_owned(),
+        wish: Wish::default(),
     })
 }
 

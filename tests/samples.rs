@@ -9,6 +9,7 @@ use vkmps_protocol::message::{
     ClientMessage, DaemonMessage, DeviceDescription, Hello, MemoryClass, Priority, SharedMapping,
 };
 use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface, Specialization};
+use vkmps_protocol::quota::{Amount, Excess, Limit, Quota, Scope, Wish};
 use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
 use vkmps_protocol::share::Mode;
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, encode};
@@ -75,6 +76,10 @@ fn client(samples: &mut Vec<Sample>) {
         features: 5,
         priority: Priority::Realtime,
         name: "görl".to_owned(),
+        wish: Wish {
+            memory: Some(Amount::Percent(25)),
+            cap_percent: Some(30),
+        },
     };
     add("client_hello", &ClientMessage::Hello(hello));
     let register = ClientMessage::RegisterProgram {
@@ -102,6 +107,7 @@ fn client(samples: &mut Vec<Sample>) {
             buffer: BufferId(pack(70_000, 9)),
         },
     );
+    add("client_query_quota", &ClientMessage::QueryQuota);
 }
 
 fn daemon(samples: &mut Vec<Sample>) {
@@ -111,8 +117,10 @@ fn daemon(samples: &mut Vec<Sample>) {
         features: 0,
         priority: Priority::High,
         device: device(),
+        quota: quota(),
     };
     add("daemon_welcome", &welcome);
+    add("daemon_quota", &DaemonMessage::Quota(quota()));
     let text = || "no".to_owned();
     add(
         "daemon_refused",
@@ -126,6 +134,22 @@ fn daemon(samples: &mut Vec<Sample>) {
         &DaemonMessage::Failed {
             code: ErrorCode::System,
             text: text(),
+            excess: None,
+        },
+    );
+    let excess = Excess {
+        limit: Limit::Memory,
+        scope: Scope::User,
+        asked: 4096,
+        used: 3 << 20,
+        most: 3 << 20,
+    };
+    add(
+        "daemon_failed_excess",
+        &DaemonMessage::Failed {
+            code: ErrorCode::LimitReached,
+            text: text(),
+            excess: Some(excess),
         },
     );
     add("daemon_done", &DaemonMessage::Done);
@@ -264,6 +288,12 @@ fn to_engine(samples: &mut Vec<Sample>) {
         realtime_period_us: 100_000,
     };
     add("to_engine_set_policy", &policy);
+    let limits = ToEngine::SetSessionLimits {
+        session,
+        streams: 4,
+        submits: 1000,
+    };
+    add("to_engine_set_session_limits", &limits);
 }
 
 fn from_engine(samples: &mut Vec<Sample>) {
@@ -492,6 +522,21 @@ fn interface() -> Interface {
         ],
         push_bytes: 12,
         workgroup_size: [64, 2, 1],
+    }
+}
+
+fn quota() -> Quota {
+    Quota {
+        device_bytes: (1 << 20, 2 << 30),
+        shared_bytes: (0, 8 << 30),
+        buffers: (4, 65_536),
+        programs: (1, 4096),
+        streams: 256,
+        submits: 1000,
+        cap_percent: 30,
+        weight: 100,
+        priority: Priority::Realtime,
+        demoted: true,
     }
 }
 

@@ -1,9 +1,10 @@
 //! What goes into the broker and what comes out.
 
-use crate::Config;
 use crate::admission::Admission;
 use crate::event::Event;
+use crate::limits::{ClientChanges, UserChanges};
 use crate::programs::Source;
+use crate::{Config, Policy};
 use vkmps_protocol::engine::{FromEngine, ToEngine};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, Priority};
@@ -41,6 +42,8 @@ pub enum Input {
         conn: ConnectionId,
         /// Who it is.
         peer: Peer,
+        /// Groups of its process.
+        groups: Vec<u32>,
     },
     /// A client sent a message. While a request is unanswered the caller does not read that client's socket; a message
     /// that comes all the same is a protocol violation.
@@ -130,6 +133,28 @@ pub enum Input {
         /// From now on.
         priority: Priority,
     },
+    /// Limits of a session are changed: by an administrator, or by its own user, who may only tighten them; the caller
+    /// has asked [`crate::Broker::tightens`]. For one that is not there (any more) nothing happens.
+    SetLimits {
+        /// Whose.
+        session: SessionId,
+        /// What of them.
+        changes: ClientChanges,
+        /// Who changes them.
+        by_owner: bool,
+    },
+    /// An administrator changes the limits of all clients of a user together; the caller has asked
+    /// [`crate::Broker::reserved_percent`].
+    SetUserLimits {
+        /// Whose.
+        uid: u32,
+        /// What of them.
+        changes: UserChanges,
+    },
+    /// An administrator changes the limits that clients have unless a rule says otherwise.
+    SetDefaultLimits(ClientChanges),
+    /// An administrator changes how the device's time is shared.
+    SetPolicy(Policy),
     /// An administrator ends a session. For one that is not open (any more) nothing happens.
     Terminate {
         /// Which.
@@ -201,6 +226,15 @@ pub enum Action {
         session: SessionId,
         /// Why.
         code: ErrorCode,
+    },
+    /// Write into the session's region in which lane its work runs.
+    Lane {
+        /// Which.
+        session: SessionId,
+        /// Its priority.
+        priority: Priority,
+        /// Whether its work runs one lane lower.
+        demoted: bool,
     },
     /// Drop all resources of a session.
     Release {

@@ -26,6 +26,7 @@ impl Broker {
             session: id,
             priority,
         }));
+        self.say_lane(id);
         self.log(Event::PriorityChanged {
             client,
             from,
@@ -58,24 +59,10 @@ impl Broker {
     pub(crate) fn configure(&mut self, config: Config) {
         let before = std::mem::replace(&mut self.config, config);
         self.config.arena_bytes = before.arena_bytes;
-        if config.policy != before.policy {
+        if self.config.policy != before.policy {
             self.send_policy();
         }
-        // What an administrator granted beyond a maximum that does not change stays.
-        if config.max_priority >= before.max_priority {
-            return;
-        }
-        let mut too_high = Vec::new();
-        for (id, session) in &mut self.sessions {
-            let granted = config.granted(session.priority, session.peer.uid);
-            match session.phase {
-                Phase::Open { .. } => too_high.push((*id, granted)),
-                // Nobody has heard of this one.
-                Phase::Creating { .. } | Phase::Closing => session.priority = granted,
-            }
-        }
-        for (id, granted) in too_high {
-            self.set_priority(id, granted);
-        }
+        self.refresh_users(None);
+        self.refresh_sessions(None);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
-use crate::memory::Memory;
+use crate::limits::ClientSettings;
+use crate::memory::{Memory, MemoryBytes};
 use crate::room::ROOT;
 use crate::session::{Connection, ConnectionStage, Phase, Session};
 use crate::{Action, Broker, Config, ConnectionId, Leaving, Peer, Resource};
@@ -10,8 +11,7 @@ use std::time::Duration;
 use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{SessionId, Table};
 use vkmps_protocol::limits::{MAX_NAME_BYTES, MAX_SESSIONS, MAX_SESSIONS_PER_UID};
-use vkmps_protocol::message::{DaemonMessage, Hello, Priority};
-use vkmps_protocol::share::{DEFAULT_WEIGHT, NO_CAP};
+use vkmps_protocol::message::{DaemonMessage, Hello};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR};
 
 /// Whether newcomers get sessions.
@@ -25,14 +25,25 @@ pub enum Admission {
 }
 
 impl Broker {
-    pub(crate) fn connection_opened(&mut self, conn: ConnectionId, peer: Peer, now: Duration) {
+    pub(crate) fn connection_opened(
+        &mut self,
+        conn: ConnectionId,
+        peer: Peer,
+        groups: Vec<u32>,
+        now: Duration,
+    ) {
         let most_of_uid = self.config.sessions_of(peer.uid);
         let full = self.connections() >= self.config.sessions() + SPARE_CONNECTIONS
             || self.uid_places(peer.uid) >= most_of_uid.saturating_add(SPARE_CONNECTIONS);
         let stage = ConnectionStage::AwaitingHello {
             deadline: now + HELLO_TIMEOUT,
         };
-        self.connections.insert(conn, Connection { peer, stage });
+        let connection = Connection {
+            peer,
+            groups,
+            stage,
+        };
+        self.connections.insert(conn, connection);
         // A mere lack of sessions is told in answer to the Hello: a socket closed before its peer has written loses
         // what it was sent. Beyond the spare connections nobody waits for that.
         if full {
@@ -59,9 +70,13 @@ impl Broker {
         if hello.name.len() > MAX_NAME_BYTES {
             return self.violation(conn, "a name longer than 64 bytes");
         }
+        if !hello.wish.is_valid() {
+            return self.violation(conn, "limits beyond their bounds");
+        }
         connection.stage = ConnectionStage::WaitingForEngine {
             name: hello.name.clone(),
             priority: hello.priority,
+            wish: hello.wish,
         };
         if self.leaving != Leaving::No {
             let code = ErrorCode::Draining;
@@ -97,27 +112,42 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
-        let ConnectionStage::WaitingForEngine { name, priority } = &mut connection.stage else {
+        let ConnectionStage::WaitingForEngine {
+            name,
+            priority,
+            wish,
+        } = &mut connection.stage
+        else {
             return;
         };
+        let (name, priority, wish) = (std::mem::take(name), *priority, *wish);
+        let (peer, groups) = (connection.peer, std::mem::take(&mut connection.groups));
         let Some(slot) = self.free_slots.pop_first() else {
             let code = ErrorCode::DaemonFull;
             return self.refuse(conn, code, code.to_string());
         };
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let session = Session {
-            peer: connection.peer,
-            name: std::mem::take(name),
-            priority: self.config.granted(*priority, connection.peer.uid),
+        connection.stage = ConnectionStage::Session(id);
+        self.user_arrives(peer.uid, &groups);
+        let mut session = Session {
+            peer,
+            name,
+            priority,
             slot,
             phase: Phase::Creating { conn },
             memory: Memory::new(self.config.arena_bytes),
             programs: Table::default(),
             pending: None,
             demoted: false,
+            wish: wish.into(),
+            set: ClientSettings::default(),
+            limits: ClientSettings::default().limits(self.memory_total()),
+            used: MemoryBytes::default(),
+            charge: None,
         };
-        connection.stage = ConnectionStage::Session(id);
+        session.limits = self.limits_of(&session);
+        session.priority = priority.min(session.limits.max_priority);
         self.sessions.insert(id, session);
         self.push(Action::Create {
             session: id,
@@ -137,22 +167,29 @@ impl Broker {
         };
         session.phase = Phase::Open { conn };
         let (slot, uid, priority) = (session.slot, session.peer.uid, session.priority);
-        let client = session.client(id);
+        let (client, limits) = (session.client(id), session.limits);
         let device = device.clone();
+        self.introduce_user(uid);
         // The engine hears of the session before the client can submit.
         self.push(Action::ToEngine(ToEngine::AddSession {
             session: id,
             slot,
             uid,
             priority,
-            weight: DEFAULT_WEIGHT,
-            cap_percent: NO_CAP,
+            weight: limits.weight,
+            cap_percent: limits.cap_percent,
         }));
+        self.introduce_limits(id, limits);
+        self.say_lane(id);
+        let Some(quota) = self.sessions.get(&id).map(|session| self.quota(session)) else {
+            return;
+        };
         let welcome = DaemonMessage::Welcome {
             session: id,
             features: FEATURES,
             priority,
             device,
+            quota,
         };
         self.push(Action::Send {
             conn,
@@ -289,14 +326,6 @@ impl Broker {
 }
 
 impl Config {
-    /// The priority that a client of a user gets when it asks for one.
-    pub(crate) fn granted(&self, asked: Priority, uid: u32) -> Priority {
-        match uid {
-            ROOT => asked,
-            _ => asked.min(self.max_priority),
-        }
-    }
-
     /// Sessions at one time.
     pub(crate) fn sessions(&self) -> usize {
         self.max_sessions.min(MAX_SESSIONS)

@@ -4,12 +4,12 @@ use crate::event::Event;
 use crate::memory::{Memory, Placed, rounded};
 use crate::room::Room;
 use crate::session::Pending;
-use crate::{Action, Broker, Resource, failed};
+use crate::{Action, Broker, Resource, beyond, failed};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{BufferId, ChunkId, SessionId};
-use vkmps_protocol::limits::MAX_BUFFERS;
 use vkmps_protocol::message::{DaemonMessage, MemoryClass};
+use vkmps_protocol::quota::{Excess, Limit};
 
 impl Broker {
     pub(crate) fn allocate_buffer(&mut self, id: SessionId, bytes: u64, class: MemoryClass) {
@@ -21,9 +21,16 @@ impl Broker {
             let text = "a buffer of 0 bytes".to_owned();
             return self.refuse_allocation(id, bytes, class, ErrorCode::InvalidArgument, text);
         }
-        if session.memory.buffers() >= MAX_BUFFERS {
-            let text = format!("the session has {MAX_BUFFERS} buffers");
-            return self.refuse_allocation(id, bytes, class, ErrorCode::LimitReached, text);
+        if let Some(excess) = session.beyond_count(Limit::Buffers) {
+            return self.refuse_beyond(id, bytes, class, excess);
+        }
+        let total = self.memory_total().of(class);
+        let Some(charged) = rounded(bytes).filter(|bytes| *bytes <= total) else {
+            let text = format!("{bytes} bytes asked for: more than there is");
+            return self.refuse_allocation(id, bytes, class, self.engine.exhausted(class), text);
+        };
+        if let Err(excess) = self.charge(id, class, charged) {
+            return self.refuse_beyond(id, bytes, class, excess);
         }
         if self.place_buffer(id, bytes, class) {
             return;
@@ -142,10 +149,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        let charged = session.memory.buffer(buffer);
         let Ok(superfluous) = session.memory.free(buffer) else {
             let code = ErrorCode::InvalidHandle;
             return self.answer(id, failed(code, code.to_string()));
         };
+        if let Some((class, bytes)) = charged {
+            self.refund(id, class, bytes);
+        }
         self.push(Action::ToEngine(ToEngine::RemoveBuffer {
             session: id,
             buffer,
@@ -157,7 +168,7 @@ impl Broker {
     }
 
     /// A session is gone: what its chunks took goes back.
-    pub(crate) fn refund(&mut self, memory: &Memory) {
+    pub(crate) fn give_back(&mut self, memory: &Memory) {
         for class in [MemoryClass::Shared, MemoryClass::Device] {
             self.budget.pool(class).used_bytes -= memory.chunk_bytes(class);
         }
@@ -180,6 +191,7 @@ impl Broker {
         else {
             return false;
         };
+        session.charge = None;
         let with_arena = mapping.is_some() && !session.memory.arena_sent;
         session.memory.arena_sent |= with_arena;
         self.push(Action::ToEngine(ToEngine::AddBuffer {
@@ -215,6 +227,24 @@ impl Broker {
         }));
     }
 
+    /// A request that would break a limit.
+    fn refuse_beyond(&mut self, id: SessionId, bytes: u64, class: MemoryClass, excess: Excess) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let client = session.client(id);
+        self.log(Event::AllocationRefused {
+            client,
+            bytes,
+            class,
+            code: ErrorCode::LimitReached,
+            text: excess.to_string(),
+            excess: Some(excess),
+        });
+        self.answer(id, beyond(excess));
+    }
+
+    /// Refuses the request that a session waits for; what it was charged for it goes back.
     pub(crate) fn refuse_allocation(
         &mut self,
         id: SessionId,
@@ -227,12 +257,14 @@ impl Broker {
             return;
         };
         let client = session.client(id);
+        self.uncharge(id);
         self.log(Event::AllocationRefused {
             client,
             bytes,
             class,
             code,
             text: text.clone(),
+            excess: None,
         });
         self.answer(id, failed(code, text));
     }

@@ -130,6 +130,7 @@ impl Broker {
             shared: pool(device.host_memory_bytes),
             chunks,
         };
+        self.refresh_users(None);
         self.engine = Engine::Ready {
             device: device.clone(),
             extensions: extensions.clone(),
@@ -176,6 +177,7 @@ impl Broker {
             (Engine::Ready { .. }, Leaving::No) => {}
         }
         self.engine = Engine::Starting;
+        self.forget_introductions();
         self.log(Event::EngineDied {
             reason,
             sessions: self.sessions().count(),

@@ -1,11 +1,13 @@
 //! What administrators read of: one variant per line of the log.
 
 use crate::admission::Admission;
+use crate::limits::{ClientLimits, UserLimits};
 use std::fmt;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::Ranks;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{DeviceDescription, MemoryClass, Priority};
+use vkmps_protocol::quota::{Excess, Limit};
 
 /// A client, as the log names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub enum Event {
         code: ErrorCode,
         /// In words.
         text: String,
+        /// The limit it would have broken.
+        excess: Option<Excess>,
     },
     /// The engine refused a submit.
     SubmitRefused {
@@ -141,6 +145,36 @@ pub enum Event {
         /// Now.
         to: Priority,
     },
+    /// A client of the highest priority used its budget up and runs one lane lower, or has its lane again.
+    Demoted {
+        /// Which.
+        client: Client,
+        /// Whether it runs lower now.
+        demoted: bool,
+    },
+    /// A client's limits are others now.
+    LimitsChanged {
+        /// Whose.
+        client: Client,
+        /// Now.
+        limits: ClientLimits,
+        /// What it has more of than it may: it keeps it, and gets nothing more.
+        exceeded: Vec<Limit>,
+    },
+    /// The limits of all clients of a user together are others now.
+    UserLimitsChanged {
+        /// Whose.
+        uid: u32,
+        /// Now.
+        limits: UserLimits,
+        /// What they have more of than they may.
+        exceeded: Vec<Limit>,
+    },
+    /// An administrator changed the limits that clients have unless a rule says otherwise.
+    DefaultLimitsChanged {
+        /// Now.
+        limits: ClientLimits,
+    },
     /// An administrator shut newcomers out or let them in again.
     AdmissionChanged {
         /// Now.
@@ -164,10 +198,9 @@ impl Event {
                 ..
             } => Some(Limit::Clients),
             Event::ProgramRefused { limit, .. } => *limit,
-            Event::AllocationRefused { code, .. } => match code {
+            Event::AllocationRefused { code, excess, .. } => match code {
                 ErrorCode::OutOfDeviceMemory | ErrorCode::OutOfHostMemory => Some(Limit::Memory),
-                ErrorCode::LimitReached => Some(Limit::Buffers),
-                _ => None,
+                _ => excess.map(|excess| excess.limit),
             },
             Event::SubmitRefused {
                 code: ErrorCode::LimitReached,
@@ -176,34 +209,6 @@ impl Event {
             _ => None,
         }
     }
-}
-
-impl Limit {
-    /// Its name on the bus and in the journal.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Limit::Memory => "memory",
-            Limit::Clients => "clients",
-            Limit::Programs => "programs",
-            Limit::Buffers => "buffers",
-            Limit::Submits => "submits",
-        }
-    }
-}
-
-/// What there can be too much of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Limit {
-    /// Memory of a class, of all sessions together.
-    Memory,
-    /// Sessions, of all users or of one.
-    Clients,
-    /// Programs of a session.
-    Programs,
-    /// Buffers of a session.
-    Buffers,
-    /// What a session's submits that are not over hold.
-    Submits,
 }
 
 /// Why a session ended.

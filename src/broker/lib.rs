@@ -21,8 +21,10 @@ mod allocation;
 mod compile_queue;
 mod engine;
 mod event;
+mod limits;
 mod memory;
 mod programs;
+mod quota;
 mod ranges;
 mod registration;
 mod room;
@@ -35,15 +37,21 @@ mod view;
 pub use action::{Action, CompileFailure, ConnectionId, Input, Peer, Resource};
 pub use admission::Admission;
 pub use compile_queue::MAX_COMPILERS;
-pub use event::{Cause, Client, Event, Limit};
+pub use event::{Cause, Client, Event};
+pub use limits::{
+    Change, ClientChanges, ClientLimits, ClientSettings, Limits, Rule, UserChanges, UserLimits,
+    UserSettings,
+};
 pub use memory::MemoryBytes;
 pub use programs::Source;
+pub use quota::UserView;
 pub use shares::Policy;
 pub use view::SessionView;
 
 use engine::Engine;
 use memory::Budget;
 use programs::Programs;
+use quota::Quotas;
 use room::Waiting;
 use session::{Connection, ConnectionStage, Pending, Phase, Session};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -53,14 +61,17 @@ use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::limits::MAX_SESSIONS;
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, MemoryClass, Priority};
+use vkmps_protocol::quota::Excess;
 
 /// What the administrator decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Address space of a session's shared memory; sparse, so it may exceed what the host has.
     pub arena_bytes: u64,
-    /// Highest priority that a client of a user other than root is granted.
+    /// Highest priority that a client of a user other than root is granted, unless a rule says otherwise.
     pub max_priority: Priority,
+    /// What clients and users may have.
+    pub limits: Limits,
     /// Sessions at one time, up to [`MAX_SESSIONS`].
     pub max_sessions: usize,
     /// Sessions of one user other than root at one time, up to [`vkmps_protocol::limits::MAX_SESSIONS_PER_UID`].
@@ -96,6 +107,7 @@ pub struct Broker {
     next_chunk: u64,
     programs: Programs,
     budget: Budget,
+    quotas: Quotas,
     /// Sessions that wait for room, the longest first.
     waiting: VecDeque<Waiting>,
     /// When the last input came.
@@ -127,6 +139,7 @@ impl Broker {
             next_chunk: 1,
             programs: Programs::default(),
             budget: Budget::default(),
+            quotas: Quotas::default(),
             waiting: VecDeque::new(),
             now: Duration::ZERO,
             actions: Vec::new(),
@@ -137,7 +150,9 @@ impl Broker {
     pub fn handle(&mut self, input: Input, now: Duration) -> impl Iterator<Item = Action> + use<> {
         self.now = now;
         match input {
-            Input::ConnectionOpened { conn, peer } => self.connection_opened(conn, peer, now),
+            Input::ConnectionOpened { conn, peer, groups } => {
+                self.connection_opened(conn, peer, groups, now);
+            }
             Input::Message { conn, message } => self.message(conn, message),
             Input::BadMessage { conn, error } => self.violation(conn, &error.to_string()),
             Input::ConnectionClosed { conn } => self.connection_closed(conn, Cause::HangUp),
@@ -159,6 +174,14 @@ impl Broker {
                 self.refuse_late();
             }
             Input::SetPriority { session, priority } => self.set_priority(session, priority),
+            Input::SetLimits {
+                session,
+                changes,
+                by_owner,
+            } => self.set_limits(session, &changes, by_owner),
+            Input::SetUserLimits { uid, changes } => self.set_user_limits(uid, &changes),
+            Input::SetDefaultLimits(changes) => self.set_default_limits(&changes),
+            Input::SetPolicy(policy) => self.set_policy(policy),
             Input::Terminate { session } => self.terminate(session),
             Input::SetAdmission(admission) => self.set_admission(admission),
             Input::Configure(config) => self.configure(config),
@@ -234,6 +257,7 @@ impl Broker {
                 self.allocate_buffer(id, bytes, class);
             }
             ClientMessage::FreeBuffer { buffer } => self.free_buffer(id, buffer),
+            ClientMessage::QueryQuota => self.answer_quota(id),
             // `message` has dealt with them.
             ClientMessage::Hello(_) | ClientMessage::Reserved => {}
         }
@@ -341,7 +365,8 @@ impl Broker {
             return;
         };
         self.free_slots.insert(session.slot);
-        self.refund(&session.memory);
+        self.give_back(&session.memory);
+        self.user_leaves(&session);
         for (_, hash) in session.programs.iter() {
             self.programs.unrefer(*hash);
         }
@@ -379,6 +404,7 @@ impl Broker {
         for (id, session) in &self.sessions {
             assert!(slots.insert(session.slot), "two owners of a slot");
             session.memory.verify_invariants();
+            session.verify_used();
             device_bytes += session.memory.chunk_bytes(MemoryClass::Device);
             shared_bytes += session.memory.chunk_bytes(MemoryClass::Shared);
             session
@@ -406,6 +432,7 @@ impl Broker {
         }
         assert_eq!(self.budget.shared.used_bytes, shared_bytes);
         assert!(self.engine.is_ready() || self.sessions.is_empty());
+        self.verify_quotas();
         for connection in self.connections.values() {
             match connection.stage {
                 ConnectionStage::Session(id) => assert!(self.sessions.contains_key(&id)),
@@ -421,5 +448,18 @@ impl Broker {
 }
 
 fn failed(code: ErrorCode, text: String) -> DaemonMessage {
-    DaemonMessage::Failed { code, text }
+    DaemonMessage::Failed {
+        code,
+        text,
+        excess: None,
+    }
+}
+
+/// A request that would have broken a limit of the session's, or of its user's.
+fn beyond(excess: Excess) -> DaemonMessage {
+    DaemonMessage::Failed {
+        code: ErrorCode::LimitReached,
+        text: excess.to_string(),
+        excess: Some(excess),
+    }
 }

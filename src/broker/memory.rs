@@ -8,6 +8,7 @@ use vkmps_protocol::limits::{
     BUFFER_ALIGNMENT, CHUNK_ALIGNMENT, DEVICE_CHUNK_BYTES, SHARED_CHUNK_BYTES,
 };
 use vkmps_protocol::message::{MemoryClass, SharedMapping};
+use vkmps_protocol::quota::Amount;
 
 /// Chunks and buffers of a session. Sizes inside are rounded; what a client asked for is not kept.
 #[derive(Debug)]
@@ -100,6 +101,23 @@ impl Memory {
 
     pub(crate) fn buffers(&self) -> usize {
         self.buffers.len()
+    }
+
+    /// Class and size of a buffer; the size is rounded.
+    pub(crate) fn buffer(&self, buffer: BufferId) -> Option<(MemoryClass, u64)> {
+        let buffer = self.buffers.get(buffer.0)?;
+        Some((self.chunks.get(&buffer.chunk)?.class, buffer.bytes))
+    }
+
+    /// Sizes of all buffers.
+    pub(crate) fn buffer_bytes(&self) -> MemoryBytes {
+        let mut bytes = MemoryBytes::default();
+        for (_, buffer) in self.buffers.iter() {
+            if let Some(chunk) = self.chunks.get(&buffer.chunk) {
+                *bytes.of_mut(chunk.class) += buffer.bytes;
+            }
+        }
+        bytes
     }
 
     pub(crate) fn chunk(&self, id: ChunkId) -> Option<&Chunk> {
@@ -306,7 +324,23 @@ impl MemoryBytes {
         }
     }
 
-    fn of_mut(&mut self, class: MemoryClass) -> &mut u64 {
+    /// An amount of each class.
+    pub(crate) fn part(self, amount: Amount) -> Self {
+        Self {
+            device: amount.of(self.device),
+            shared: amount.of(self.shared),
+        }
+    }
+
+    /// The lesser of each class.
+    pub(crate) fn least(self, other: Self) -> Self {
+        Self {
+            device: self.device.min(other.device),
+            shared: self.shared.min(other.shared),
+        }
+    }
+
+    pub(crate) fn of_mut(&mut self, class: MemoryClass) -> &mut u64 {
         match class {
             MemoryClass::Device => &mut self.device,
             MemoryClass::Shared => &mut self.shared,

@@ -1,17 +1,16 @@
 //! Programs: copied, hashed, compiled if new, made into a pipeline, handed to the session.
 
-use crate::event::{Event, Limit};
+use crate::event::Event;
 use crate::programs::{Source, Stage};
 use crate::session::Pending;
 use crate::{Action, Broker, CompileFailure, ConnectionId, failed};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{ProgramHash, ProgramId, SessionId};
-use vkmps_protocol::limits::{
-    MAX_BINDINGS, MAX_ENTRY_BYTES, MAX_MODULE_BYTES, MAX_PROGRAMS, MAX_SPECIALIZATION,
-};
+use vkmps_protocol::limits::{MAX_BINDINGS, MAX_ENTRY_BYTES, MAX_MODULE_BYTES, MAX_SPECIALIZATION};
 use vkmps_protocol::message::DaemonMessage;
 use vkmps_protocol::program::Interface;
+use vkmps_protocol::quota::{Excess, Limit};
 
 impl Broker {
     pub(crate) fn register_program(&mut self, id: SessionId, source: Source) {
@@ -19,10 +18,9 @@ impl Broker {
             return;
         };
         let Some(conn) = session.conn() else { return };
-        if session.programs.len() >= MAX_PROGRAMS {
-            let text = format!("the session has {MAX_PROGRAMS} programs");
-            let limit = Some(Limit::Programs);
-            return self.refuse_program(id, ErrorCode::LimitReached, text, limit);
+        if let Some(excess) = session.beyond_count(Limit::Programs) {
+            let (code, text) = (ErrorCode::LimitReached, excess.to_string());
+            return self.refuse_program(id, code, text, Some(excess));
         }
         if let Err((code, text)) = check(&source) {
             return self.refuse_program(id, code, text.to_owned(), None);
@@ -269,7 +267,7 @@ impl Broker {
         id: SessionId,
         code: ErrorCode,
         text: String,
-        limit: Option<Limit>,
+        excess: Option<Excess>,
     ) {
         let Some(session) = self.sessions.get(&id) else {
             return;
@@ -279,9 +277,9 @@ impl Broker {
             client,
             code,
             text: text.clone(),
-            limit,
+            limit: excess.map(|excess| excess.limit),
         });
-        self.answer(id, failed(code, text));
+        self.answer(id, DaemonMessage::Failed { code, text, excess });
     }
 }
 

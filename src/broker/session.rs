@@ -2,16 +2,20 @@
 
 use crate::action::{ConnectionId, Peer};
 use crate::event::Client;
-use crate::memory::Memory;
+use crate::limits::{ClientLimits, ClientSettings};
+use crate::memory::{Memory, MemoryBytes};
 use crate::programs::Source;
 use std::time::Duration;
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId, Table};
 use vkmps_protocol::message::{MemoryClass, Priority};
+use vkmps_protocol::quota::Wish;
 
 /// A client's socket.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) peer: Peer,
+    /// Groups of the process.
+    pub(crate) groups: Vec<u32>,
     pub(crate) stage: ConnectionStage,
 }
 
@@ -21,7 +25,11 @@ pub(crate) enum ConnectionStage {
     /// Nothing was heard of it.
     AwaitingHello { deadline: Duration },
     /// It said hello before there was an engine, and asked for a priority.
-    WaitingForEngine { name: String, priority: Priority },
+    WaitingForEngine {
+        name: String,
+        priority: Priority,
+        wish: Wish,
+    },
     /// It has a session.
     Session(SessionId),
 }
@@ -40,6 +48,16 @@ pub(crate) struct Session {
     pub(crate) pending: Option<Pending>,
     /// Whether its work runs one lane lower than its priority, for want of budget.
     pub(crate) demoted: bool,
+    /// What it asked for, or its own user tightened since.
+    pub(crate) wish: ClientSettings,
+    /// What an administrator set for it.
+    pub(crate) set: ClientSettings,
+    /// What comes of these and of what is set for others too.
+    pub(crate) limits: ClientLimits,
+    /// Sizes of its buffers, and of the one that is being made.
+    pub(crate) used: MemoryBytes,
+    /// What of it is for a buffer that is not there yet.
+    pub(crate) charge: Option<(MemoryClass, u64)>,
 }
 
 /// Life of a session.
@@ -92,6 +110,23 @@ impl Session {
             Phase::Creating { conn } | Phase::Open { conn } => Some(conn),
             Phase::Closing => None,
         }
+    }
+
+    /// # Panics
+    /// If it is charged for anything but its buffers and the one that is being made.
+    pub(crate) fn verify_used(&self) {
+        let mut used = self.memory.buffer_bytes();
+        if let Some((class, bytes)) = self.charge {
+            *used.of_mut(class) += bytes;
+        }
+        assert_eq!(self.used, used);
+        let waits = matches!(
+            self.pending,
+            Some(Pending::Room { .. } | Pending::Buffer { .. })
+        );
+        // What a closing session waited for is forgotten, but paid for until the engine has let go of it.
+        let paid = self.charge.is_some();
+        assert!(paid == waits || self.phase == Phase::Closing);
     }
 
     /// How the log calls it.

@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::engine::Engine;
+use crate::limits::ClientLimits;
 use crate::memory::MemoryBytes;
 use crate::session::{Phase, Session};
 use crate::{Broker, Peer};
@@ -26,8 +27,12 @@ pub struct SessionView<'a> {
     pub slot: u32,
     /// What it took of the device's and the host's memory, in whole chunks.
     pub memory_used: MemoryBytes,
-    /// What it may take: all there is.
+    /// The same in sizes of buffers, which is what limits are about.
+    pub memory_charged: MemoryBytes,
+    /// What it may take, by its own limit and its user's.
     pub memory_limit: MemoryBytes,
+    /// All its limits.
+    pub limits: ClientLimits,
     /// How many it has.
     pub buffers: usize,
     /// How many it has.
@@ -129,7 +134,12 @@ impl Broker {
             demoted: session.demoted,
             slot: session.slot,
             memory_used: session.memory.bytes(),
-            memory_limit: self.memory_total(),
+            memory_charged: session.used,
+            memory_limit: session
+                .limits
+                .memory
+                .least(self.user(session.peer.uid).limits.memory),
+            limits: session.limits,
             buffers: session.memory.buffers(),
             programs: session.programs.len(),
         })

@@ -3,6 +3,7 @@
 use crate::allocation::{Contents, allocate};
 use crate::buffer::{Buffer, Memory};
 use crate::connection::Connection;
+use crate::control::unexpected;
 use crate::dispatch::Dispatch;
 use crate::error::Error;
 use crate::handshake;
@@ -13,7 +14,8 @@ use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vkmps_protocol::limits::MAX_NAME_BYTES;
-use vkmps_protocol::message::{DeviceDescription, Priority};
+use vkmps_protocol::message::{ClientMessage, DaemonMessage, DeviceDescription, Priority};
+use vkmps_protocol::quota::{Quota, Wish};
 
 /// A session with the daemon. Clones are the same session; it ends when the last clone and everything made from it are
 /// dropped, and the daemon then releases whatever is left of it.
@@ -41,6 +43,7 @@ impl Client {
             socket: None,
             name: None,
             priority: Priority::default(),
+            wish: Wish::default(),
         }
     }
 
@@ -54,9 +57,29 @@ impl Client {
         self.0.connection.session()
     }
 
-    /// The priority that was granted.
+    /// The priority that was granted, or that somebody changed it to since.
     pub fn priority(&self) -> Priority {
-        self.0.connection.priority()
+        self.0.connection.lane_of_work().0
+    }
+
+    /// Whether work of priority `Realtime` runs as `High` for now: the session has used its device time of this period.
+    pub fn is_demoted(&self) -> bool {
+        self.0.connection.lane_of_work().1
+    }
+
+    /// What the session may have, and has.
+    ///
+    /// # Errors
+    /// What ended the session.
+    pub fn quota(&self) -> Result<Quota, Error> {
+        let connection = &self.0.connection;
+        let answer = connection
+            .control()
+            .request(connection, &ClientMessage::QueryQuota, &[])?;
+        match answer {
+            DaemonMessage::Quota(quota) => Ok(quota),
+            _ => Err(unexpected(connection)),
+        }
     }
 
     /// Begins to register a program from a SPIR-V module in this machine's byte order.
@@ -115,6 +138,7 @@ pub struct Builder {
     socket: Option<PathBuf>,
     name: Option<String>,
     priority: Priority,
+    wish: Wish,
 }
 
 impl Builder {
@@ -153,7 +177,7 @@ impl Builder {
             .or_else(configured)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
         let name = self.name.unwrap_or_else(program_name);
-        let opened = handshake::open(&path, cut(name), self.priority)?;
+        let opened = handshake::open(&path, cut(name), self.priority, self.wish)?;
         let connection = Arc::new(Connection::new(opened));
         let default_stream = Stream::default_of(connection.clone());
         Ok(Client(Arc::new(Inner {

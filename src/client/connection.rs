@@ -51,7 +51,7 @@ impl Connection {
             over: OnceLock::new(),
             control: Mutex::new(Control::new()),
             staging: Mutex::new(Vec::new()),
-            streams: StreamTable::new(),
+            streams: StreamTable::new(opened.quota.streams),
             deferred: Deferred::default(),
         }
     }
@@ -60,8 +60,9 @@ impl Connection {
         self.session
     }
 
-    pub(crate) fn priority(&self) -> Priority {
-        self.priority
+    /// Now, and whether its work runs one lane lower.
+    pub(crate) fn lane_of_work(&self) -> (Priority, bool) {
+        self.region.lane().unwrap_or((self.priority, false))
     }
 
     pub(crate) fn device(&self) -> &DeviceDescription {

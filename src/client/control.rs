@@ -64,7 +64,7 @@ impl Control {
             self.arena = descriptors.pop();
         }
         match answer {
-            DaemonMessage::Failed { code, text } => Err(Error::new(code, text)),
+            DaemonMessage::Failed { code, text, excess } => Err(Error::refused(code, text, excess)),
             DaemonMessage::Refused { code, text } => Err(connection.end(Error::new(code, text))),
             answer => Ok(answer),
         }

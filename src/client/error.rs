@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use vkmps_ipc::SystemError;
 use vkmps_protocol::ErrorCode;
+use vkmps_protocol::quota::Excess;
 
 /// Why a call failed: a number that never changes its meaning, and a text for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +11,7 @@ use vkmps_protocol::ErrorCode;
 pub struct Error {
     code: ErrorCode,
     text: Cow<'static, str>,
+    excess: Option<Excess>,
 }
 
 impl Error {
@@ -17,6 +19,15 @@ impl Error {
         Self {
             code,
             text: text.into(),
+            excess: None,
+        }
+    }
+
+    /// A request that the daemon refused.
+    pub(crate) fn refused(code: ErrorCode, text: String, excess: Option<Excess>) -> Self {
+        Self {
+            excess,
+            ..Self::new(code, text)
         }
     }
 
@@ -28,6 +39,12 @@ impl Error {
     /// The kind of failure.
     pub fn code(&self) -> ErrorCode {
         self.code
+    }
+
+    /// The limit that the request would have broken, with what is used and what may be: for `LimitReached` of a limit
+    /// that somebody set.
+    pub fn excess(&self) -> Option<Excess> {
+        self.excess
     }
 }
 

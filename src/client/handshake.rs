@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::socket::{Packet, Seqpacket, message_buffer};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, DeviceDescription, Hello, Priority};
+use vkmps_protocol::quota::{Quota, Wish};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, decode, encode};
 
 /// What a daemon granted.
@@ -19,10 +20,16 @@ pub(crate) struct Opened {
     pub(crate) session: u64,
     pub(crate) priority: Priority,
     pub(crate) device: DeviceDescription,
+    pub(crate) quota: Quota,
 }
 
 /// Opens a session with the daemon that listens at `path`.
-pub(crate) fn open(path: &Path, name: String, priority: Priority) -> Result<Opened, Error> {
+pub(crate) fn open(
+    path: &Path,
+    name: String,
+    priority: Priority,
+    wish: Wish,
+) -> Result<Opened, Error> {
     let socket = Seqpacket::connect(path).map_err(|error| {
         let code = match error.errno {
             Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR => ErrorCode::NoDaemon,
@@ -38,6 +45,7 @@ pub(crate) fn open(path: &Path, name: String, priority: Priority) -> Result<Open
         features: 0,
         priority,
         name,
+        wish,
     };
     let hello = encode(&ClientMessage::Hello(hello))
         .map_err(|e| Error::new(ErrorCode::InvalidArgument, e.to_string()))?;
@@ -49,6 +57,7 @@ pub(crate) fn open(path: &Path, name: String, priority: Priority) -> Result<Open
             session,
             priority,
             device,
+            quota,
             ..
         } => {
             let [region, doorbell]: [OwnedFd; 2] = descriptors
@@ -63,6 +72,7 @@ pub(crate) fn open(path: &Path, name: String, priority: Priority) -> Result<Open
                 session: session.0,
                 priority,
                 device,
+                quota,
             })
         }
         DaemonMessage::Refused { code, text } => Err(Error::new(code, text)),

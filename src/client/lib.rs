@@ -68,6 +68,7 @@ pub use submission::Submission;
 pub use vkmps_protocol::ErrorCode;
 pub use vkmps_protocol::message::{DeviceDescription, Priority};
 pub use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface};
+pub use vkmps_protocol::quota::{Amount, Excess, Limit, Quota, Scope};
 
 /// The code in the README is a test of this crate.
 #[cfg(doctest)]

@@ -14,6 +14,8 @@ pub(crate) const DEFAULT: usize = 0;
 /// The streams of a session. A stream that was used once keeps its ring, so that its values go on counting.
 pub(crate) struct StreamTable {
     lanes: Box<[OnceLock<Lane>]>,
+    /// How many the session may use.
+    most: usize,
     /// Guards the choice of an index only.
     owned: Mutex<Owned>,
     transfers: OnceLock<usize>,
@@ -27,8 +29,10 @@ struct Owned {
 }
 
 impl StreamTable {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(most: u32) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         Self {
+            most: most.clamp(1, MAX_STREAMS),
             lanes: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             owned: Mutex::new(Owned {
                 fresh: DEFAULT + 1,
@@ -55,10 +59,10 @@ impl StreamTable {
             }
             return Ok(index);
         }
-        if owned.fresh == MAX_STREAMS {
+        if owned.fresh >= self.most {
             return Err(Error::new(
                 ErrorCode::LimitReached,
-                format!("all {MAX_STREAMS} streams are in use"),
+                format!("all {} streams are in use", self.most),
             ));
         }
         owned.fresh += 1;

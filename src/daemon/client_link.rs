@@ -176,7 +176,14 @@ pub(crate) async fn accept(
                     turn_away(&ClientSocket::new(socket, who.uid));
                     continue;
                 }
-                let accepted = Happening::Accepted { socket, peer };
+                // Who cannot be asked is a member of none but its own.
+                let mut groups = socket.peer_groups().unwrap_or_default();
+                groups.push(who.gid);
+                let accepted = Happening::Accepted {
+                    socket,
+                    peer,
+                    groups,
+                };
                 happenings.send(accepted).await.ok()?;
             }
             Err(SystemError {

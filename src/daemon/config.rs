@@ -307,6 +307,7 @@ impl Config {
             max_priority: self.clients.max_priority,
             max_sessions: self.clients.max_sessions.size(),
             max_sessions_per_uid: self.clients.max_sessions_per_uid.size(),
+            limits: vkmps_broker::Limits::default(),
             policy: vkmps_broker::Policy {
                 mode: self.scheduling.mode.into(),
                 loop_slice_quota: self.scheduling.loop_slice_quota.number(),

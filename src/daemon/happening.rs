@@ -18,7 +18,11 @@ pub(crate) type Happenings = mpsc::Sender<Happening>;
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// A client connected.
-    Accepted { socket: Seqpacket, peer: Peer },
+    Accepted {
+        socket: Seqpacket,
+        peer: Peer,
+        groups: Vec<u32>,
+    },
     /// A client sent a packet.
     Client {
         conn: ConnectionId,

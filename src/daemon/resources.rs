@@ -10,7 +10,7 @@ use vkmps_ipc::wake::eventfd;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{ChunkSource, ToEngine};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
-use vkmps_protocol::message::DaemonMessage;
+use vkmps_protocol::message::{DaemonMessage, Priority};
 use vkmps_protocol::ring::REGION_BYTES;
 
 /// Everything kept.
@@ -80,6 +80,12 @@ impl Resources {
     pub(crate) fn end(&self, session: SessionId, code: ErrorCode) {
         if let Some(files) = self.sessions.get(&session) {
             files.mapped.end(code);
+        }
+    }
+
+    pub(crate) fn set_lane(&self, session: SessionId, priority: Priority, demoted: bool) {
+        if let Some(files) = self.sessions.get(&session) {
+            files.mapped.set_lane(priority, demoted);
         }
     }
 

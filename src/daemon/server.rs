@@ -250,7 +250,11 @@ impl Server {
 
     fn take(&mut self, happening: Happening) {
         match happening {
-            Happening::Accepted { socket, peer } => self.accepted(socket, peer),
+            Happening::Accepted {
+                socket,
+                peer,
+                groups,
+            } => self.accepted(socket, peer, groups),
             Happening::Client { conn, packet } => {
                 let Some(link) = self.links.get_mut(&conn) else {
                     return;
@@ -360,6 +364,11 @@ impl Server {
                     });
             }
             Action::End { session, code } => self.resources.end(session, code),
+            Action::Lane {
+                session,
+                priority,
+                demoted,
+            } => self.resources.set_lane(session, priority, demoted),
             Action::Release { session } => self.resources.release(session),
             Action::CopyModule { conn, source } => self.copy_module(conn, source),
             Action::KeepModule { conn, hash } => {
@@ -383,13 +392,14 @@ impl Server {
         }
     }
 
-    fn accepted(&mut self, socket: Seqpacket, peer: Peer) {
+    fn accepted(&mut self, socket: Seqpacket, peer: Peer, groups: Vec<u32>) {
         let conn = ConnectionId(self.next_conn);
         self.next_conn += 1;
         match ClientLink::new(conn, socket, self.happenings.clone()) {
             Ok(link) => {
                 self.links.insert(conn, link);
-                self.inbox.push_back(Input::ConnectionOpened { conn, peer });
+                self.inbox
+                    .push_back(Input::ConnectionOpened { conn, peer, groups });
             }
             Err(error) => {
                 tracing::warn!(%error, pid = peer.pid, "cannot watch a client, closing it")

@@ -64,6 +64,10 @@ impl Statistics {
             | Event::EngineReady { .. }
             | Event::EngineNotStarted { .. }
             | Event::PriorityChanged { .. }
+            | Event::LimitsChanged { .. }
+            | Event::UserLimitsChanged { .. }
+            | Event::DefaultLimitsChanged { .. }
+            | Event::Demoted { .. }
             | Event::AdmissionChanged { .. }
             | Event::Stopping { .. } => return,
         };

@@ -151,6 +151,15 @@ impl Engine {
             }
             ToEngine::Stop => self.stopping = true,
             ToEngine::SetPriority { session, priority } => self.set_priority(session, priority),
+            ToEngine::SetSessionLimits {
+                session,
+                streams,
+                submits,
+            } => {
+                if let Some(session) = self.session(session) {
+                    (session.max_streams, session.max_submits) = (streams, submits);
+                }
+            }
             // The scheduler does not know of these.
             ToEngine::SetClientShare { .. }
             | ToEngine::SetUserShare { .. }

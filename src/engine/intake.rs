@@ -139,7 +139,7 @@ impl Engine {
         if self.ledger.said() != self.heard {
             self.read_control()?;
         }
-        let resolved = self.resolve(index, payload, shape, job);
+        let resolved = self.resolve(index, number, payload, shape, job);
         let now = self.now;
         // Both are there, unless vkmpsd has just said that the session is over.
         let Some(session) = self.sessions[index].as_mut() else {
@@ -203,6 +203,7 @@ impl Engine {
     fn resolve(
         &mut self,
         index: usize,
+        number: usize,
         payload: &[u8],
         shape: Shape,
         job: vkmps_scheduler::JobKey,
@@ -210,7 +211,9 @@ impl Engine {
         let Some(session) = self.sessions[index].as_ref() else {
             return Err(ErrorCode::InvalidHandle.into());
         };
-        if shape.lost || session.queued_bytes + payload.len() > MAX_QUEUED_BYTES {
+        let too_many = session.counters.queued >= session.max_submits
+            || u32::try_from(number).is_ok_and(|number| number >= session.max_streams);
+        if too_many || shape.lost || session.queued_bytes + payload.len() > MAX_QUEUED_BYTES {
             return Err(ErrorCode::LimitReached.into());
         }
         let limits = &self.device.info().limits;

@@ -60,6 +60,10 @@ pub(crate) struct Session {
     /// No more work is taken from it; it goes when nothing of it is left.
     pub(crate) closing: bool,
     pub(crate) refusals: Refusals,
+    /// Streams with an index from here on take nothing.
+    pub(crate) max_streams: u32,
+    /// Jobs at one time.
+    pub(crate) max_submits: u32,
 }
 
 impl Session {
@@ -88,6 +92,8 @@ impl Session {
             active: Duration::ZERO,
             closing: false,
             refusals: Refusals::default(),
+            max_streams: u32::MAX,
+            max_submits: u32::MAX,
         }
     }
 

@@ -114,6 +114,43 @@ impl Seqpacket {
         })
     }
 
+    /// The groups of who connected, all of them.
+    pub fn peer_groups(&self) -> Result<Vec<u32>, SystemError> {
+        let mut groups = vec![0_u32; GROUPS];
+        loop {
+            let mut length =
+                libc::socklen_t::try_from(size_of_val(&*groups)).map_err(|_| SystemError {
+                    call: "getsockopt(SO_PEERGROUPS)",
+                    errno: Errno::ERANGE,
+                })?;
+            // SAFETY: `groups` is `length` bytes of writable memory without padding, and the socket is open.
+            let result = unsafe {
+                libc::getsockopt(
+                    self.0.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_PEERGROUPS,
+                    groups.as_mut_ptr().cast(),
+                    &raw mut length,
+                )
+            };
+            let count = usize::try_from(length).unwrap_or(0) / size_of::<u32>();
+            match Errno::result(result) {
+                Ok(_) => {
+                    groups.truncate(count);
+                    return Ok(groups);
+                }
+                // The kernel says how many there are.
+                Err(Errno::ERANGE) if count > groups.len() => groups.resize(count, 0),
+                Err(errno) => {
+                    return Err(SystemError {
+                        call: "getsockopt(SO_PEERGROUPS)",
+                        errno,
+                    });
+                }
+            }
+        }
+    }
+
     /// Sends one packet, whole or not at all.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), SystemError> {
         let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
@@ -253,6 +290,9 @@ impl AsRawFd for Seqpacket {
     }
 }
 
+/// Groups that are asked for at first; few have more.
+const GROUPS: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +329,20 @@ mod tests {
         assert_eq!(packet.descriptors.len(), 1);
         drop(one);
         assert!(!two.descriptors_ahead());
+    }
+
+    #[test]
+    fn the_groups_of_a_peer_are_those_of_its_process() {
+        let (one, _two) = Seqpacket::pair().unwrap();
+        let mut groups = one.peer_groups().unwrap();
+        let mut own: Vec<u32> = nix::unistd::getgroups()
+            .unwrap()
+            .into_iter()
+            .map(nix::unistd::Gid::as_raw)
+            .collect();
+        groups.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(groups, own);
     }
 
     #[test]

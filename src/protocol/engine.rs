@@ -165,6 +165,15 @@ pub enum ToEngine {
         /// The period, microseconds.
         realtime_period_us: u32,
     },
+    /// How many things of a session the engine lets in. Not answered.
+    SetSessionLimits {
+        /// Which.
+        session: SessionId,
+        /// Streams, by their index: 1 to [`crate::limits::MAX_STREAMS`].
+        streams: u32,
+        /// Submits that are not over; one beyond it fails with `LimitReached`.
+        submits: u32,
+    },
 }
 
 impl ToEngine {

@@ -33,6 +33,7 @@ pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod program;
+pub mod quota;
 pub mod recorder;
 pub mod ring;
 pub mod share;

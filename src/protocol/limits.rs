@@ -32,6 +32,8 @@ pub const MAX_PARTIAL_BYTES: usize = 64 << 20;
 /// Submits of a session that are complete but not over, bytes of payload: what waits behind a long kernel is the
 /// engine's memory. A submit beyond it fails with `LimitReached`.
 pub const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// Submits of a session that are not over: all that its rings can hold.
+pub const MAX_SUBMITS: usize = MAX_STREAMS * RING_RECORDS as usize;
 /// Commands of one submit.
 pub const MAX_SUBMIT_COMMANDS: usize = 65_536;
 /// Bytes of one update command (`vkCmdUpdateBuffer`).

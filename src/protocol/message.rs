@@ -3,6 +3,7 @@
 use crate::ErrorCode;
 use crate::handle::{BufferId, ChunkId, ProgramId, SessionId};
 use crate::program::{Interface, Specialization};
+use crate::quota::{Excess, Quota, Wish};
 use serde::{Deserialize, Serialize};
 
 /// Priority of a session's work.
@@ -49,6 +50,8 @@ pub struct Hello {
     pub priority: Priority,
     /// Shown to administrators; at most [`crate::limits::MAX_NAME_BYTES`].
     pub name: String,
+    /// Limits it sets itself.
+    pub wish: Wish,
 }
 
 /// From a client. 0 is reserved: a zeroed packet is no message.
@@ -87,6 +90,8 @@ pub enum ClientMessage {
         /// Which.
         buffer: BufferId,
     },
+    /// Asks what the session may have and has. Answer: [`DaemonMessage::Quota`].
+    QueryQuota,
 }
 
 impl ClientMessage {
@@ -171,6 +176,8 @@ pub enum DaemonMessage {
         priority: Priority,
         /// The device.
         device: DeviceDescription,
+        /// What the session may have; some of it may change while it lasts.
+        quota: Quota,
     },
     /// No session; the socket is closed after it.
     Refused {
@@ -185,6 +192,8 @@ pub enum DaemonMessage {
         code: ErrorCode,
         /// In words.
         text: String,
+        /// The limit it would have broken, for [`ErrorCode::LimitReached`] of one that has numbers.
+        excess: Option<Excess>,
     },
     /// A request is done.
     Done,
@@ -206,6 +215,8 @@ pub enum DaemonMessage {
         /// For device memory: whether the range may hold bytes of an earlier buffer of this session.
         reused: bool,
     },
+    /// What the session may have and has.
+    Quota(Quota),
 }
 
 impl DaemonMessage {

@@ -4,7 +4,7 @@
 //! distrust what the other wrote: an index is read once, compared with private state, then used.
 //!
 //! ```text
-//! 0        session page: dirty streams (client) | wake-up needed, spin hint (engine) | state (daemon)
+//! 0        session page: dirty streams (client) | wake-up needed, spin hint (engine) | state, lane (daemon)
 //! 64 KiB   stream 0:  tail (client) | retired, completed, error (engine) | waiters (client)
 //!          + 4 KiB    128 records of 64 bytes
 //!          + 16 KiB   32 KiB of payload, addressed by a free-running offset
@@ -47,6 +47,11 @@ pub mod session {
     pub const USED: usize = 136;
     /// `u32` by the daemon: 0 while the session lives, else the [`crate::ErrorCode`] that ended it.
     pub const STATE: usize = 192;
+    /// `u32` by the daemon: lane of the session's work, 1 for the lowest; [`DEMOTED`] is added while its work runs in the
+    /// next lower one. 0 before the first word of it.
+    pub const LANE: usize = 196;
+    /// In [`LANE`].
+    pub const DEMOTED: u32 = 1 << 8;
 }
 
 /// Offsets in a stream's block.

@@ -8,6 +8,7 @@ use vkmps_ipc::wake;
 use vkmps_protocol::encode;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::{DaemonMessage, DeviceDescription, Priority};
+use vkmps_protocol::quota::Quota;
 use vkmps_protocol::ring::REGION_BYTES;
 use vkmps_tests::folder::Folder;
 use vkmps_tests::patience::in_time;
@@ -147,5 +148,6 @@ fn welcome() -> DaemonMessage {
         features: 0,
         priority: Priority::Medium,
         device,
+        quota: Quota::default(),
     }
 }

@@ -40,9 +40,9 @@ fn the_bytes_of_every_message_are_those_of_the_golden_vectors() {
 
 #[test]
 fn there_is_a_golden_vector_of_every_kind_of_message() {
-    assert_eq!(kinds(Kind::Client, client_kind), 6);
-    assert_eq!(kinds(Kind::Daemon, daemon_kind), 7);
-    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 18);
+    assert_eq!(kinds(Kind::Client, client_kind), 7);
+    assert_eq!(kinds(Kind::Daemon, daemon_kind), 8);
+    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 19);
     assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 14);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
     assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 4);
@@ -61,14 +61,14 @@ macro_rules! kind {
     };
 }
 
-kind!(client_kind, ClientMessage: Reserved, Hello, RegisterProgram, ReleaseProgram, AllocateBuffer, FreeBuffer);
+kind!(client_kind, ClientMessage: Reserved, Hello, RegisterProgram, ReleaseProgram, AllocateBuffer, FreeBuffer, QueryQuota);
 
-kind!(daemon_kind, DaemonMessage: Reserved, Welcome, Refused, Failed, Done, ProgramReady, BufferReady);
+kind!(daemon_kind, DaemonMessage: Reserved, Welcome, Refused, Failed, Done, ProgramReady, BufferReady, Quota);
 
 kind!(
     to_engine_kind, ToEngine: Reserved, Start, AddSession, RemoveSession, AddChunk, RemoveChunk, AddBuffer, RemoveBuffer,
     AddPipeline, RemovePipeline, AddProgram, RemoveProgram, Stop, SetPriority, Ping,
-    SetClientShare, SetUserShare, SetPolicy
+    SetClientShare, SetUserShare, SetPolicy, SetSessionLimits
 );
 
 kind!(

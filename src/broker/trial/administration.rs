@@ -3,6 +3,7 @@
 use super::world::{DEVICE_BYTES, World, code_of, config, register};
 use crate::*;
 use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
+use vkmps_protocol::quota::Limit;
 
 fn session_of(world: &World, conn: ConnectionId) -> SessionId {
     world.links[&conn].session.expect("a client has a session")
@@ -141,7 +142,7 @@ fn a_lower_maximum_lowers_users_but_neither_root_nor_what_an_administrator_sets_
         max_priority: Priority::Medium,
         ..config()
     };
-    world.input(Input::Configure(medium));
+    world.input(Input::Configure(medium.clone()));
     assert_eq!(priority_of(&world, user), Priority::Medium);
     assert_eq!(priority_of(&world, root), Priority::Realtime);
     world.input(Input::SetPriority {

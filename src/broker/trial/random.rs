@@ -1,11 +1,12 @@
 //! Random operations, answers in random order, random failures.
 
-use super::world::{DEVICE_BYTES, World, config, hash_of, register};
+use super::world::{DEVICE_BYTES, Link, World, config, hash_of, register};
 use crate::*;
 use proptest::prelude::*;
 use vkmps_protocol::DecodeError;
 use vkmps_protocol::engine::FromEngine;
 use vkmps_protocol::handle::{BufferId, ProgramId};
+use vkmps_protocol::quota::Amount;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -29,6 +30,12 @@ enum Op {
     Terminate(usize),
     SetAdmission(Admission),
     Configure(Priority, usize, usize),
+    /// Of a client, by its owner if it may.
+    SetLimits(usize, ClientChanges, bool),
+    SetUserLimits(u32, UserChanges),
+    SetDefaultLimits(ClientChanges),
+    Demote(usize, bool),
+    QueryQuota(usize),
     Stop,
 }
 
@@ -68,8 +75,64 @@ fn op() -> impl Strategy<Value = Op> {
         1 => client.prop_map(Op::Terminate),
         1 => prop_oneof![1 => Just(Admission::Closed), 3 => Just(Admission::Open)].prop_map(Op::SetAdmission),
         1 => limits.prop_map(|(p, all, uid)| Op::Configure(p, all, uid)),
+        3 => (0..12usize, client_changes(), any::<bool>()).prop_map(|(c, l, own)| Op::SetLimits(c, l, own)),
+        2 => (1000..1003u32, user_changes()).prop_map(|(uid, l)| Op::SetUserLimits(uid, l)),
+        1 => client_changes().prop_map(Op::SetDefaultLimits),
+        1 => (0..12usize, any::<bool>()).prop_map(|(c, d)| Op::Demote(c, d)),
+        1 => (0..12usize).prop_map(Op::QueryQuota),
         1 => prop_oneof![99 => Just(Op::StartEngine), 1 => Just(Op::Stop)],
     ]
+}
+
+fn change<T: Copy + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = Change<T>> {
+    prop_oneof![3 => Just(Change::Keep), 1 => Just(Change::Clear), 3 => value.prop_map(Change::Set)]
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    prop_oneof![
+        (1..=100u8).prop_map(Amount::Percent),
+        (1..128u64 << 20).prop_map(Amount::Bytes)
+    ]
+}
+
+fn client_changes() -> impl Strategy<Value = ClientChanges> {
+    let counts = (
+        change(0..6u32),
+        change(0..6u32),
+        change(1..300u32),
+        change(1..40_000u32),
+    );
+    (
+        change(amount()),
+        change(1..=100u8),
+        change(1..=10_000u16),
+        counts,
+    )
+        .prop_map(
+            |(memory, cap_percent, weight, (buffers, programs, streams, submits))| ClientChanges {
+                memory,
+                cap_percent,
+                weight,
+                buffers,
+                programs,
+                streams,
+                submits,
+            },
+        )
+}
+
+fn user_changes() -> impl Strategy<Value = UserChanges> {
+    let shares = (change(1..=100u8), change(1..=10_000u16), change(0..=30u8));
+    (change(amount()), shares).prop_map(|(memory, (cap_percent, weight, reserve_percent))| {
+        UserChanges {
+            memory,
+            cap_percent,
+            weight,
+            reserve_percent,
+        }
+    })
 }
 
 impl World {
@@ -78,7 +141,8 @@ impl World {
             Op::Hello(n) | Op::Garbage(n) | Op::Close(n) | Op::Stall(n) | Op::Fault(n) => {
                 self.nth(n)
             }
-            Op::SetPriority(n, _) | Op::Terminate(n) => self.nth(n),
+            Op::SetPriority(n, _) | Op::Terminate(n) | Op::QueryQuota(n) => self.nth(n),
+            Op::SetLimits(n, ..) | Op::Demote(n, _) => self.nth(n),
             Op::Allocate(n, ..) | Op::Free(n, _) | Op::Register(n, _) | Op::Release(n, _) => {
                 self.nth(n)
             }
@@ -89,7 +153,13 @@ impl World {
             Op::Connect(uid) => drop(self.connect(uid)),
             Op::Hello(_) => self.hello(conn),
             Op::Allocate(_, bytes, class) => {
+                let asked = self.links.get(&conn).is_some_and(|link| !link.awaiting);
                 self.ask(conn, ClientMessage::AllocateBuffer { bytes, class });
+                let link = &self.links.get(&conn);
+                let refused = |link: &Link| matches!(link.last, Some(DaemonMessage::Failed { .. }));
+                if asked && link.is_some_and(|link| !refused(link)) {
+                    self.verify_within_limits(conn, class);
+                }
             }
             Op::Free(_, which) => {
                 let Some(link) = self.links.get(&conn).filter(|link| !link.awaiting) else {
@@ -198,10 +268,67 @@ impl World {
                 let within = |view: SessionView<'_>| view.priority <= max_priority;
                 assert!(!lowers || self.broker.sessions().all(within));
             }
+            Op::SetLimits(_, changes, by_owner) => {
+                let session = self.links[&conn].session.unwrap_or(SessionId(1));
+                if by_owner && !self.broker.tightens(session, &changes) {
+                    return;
+                }
+                let before = self.broker.session(session).map(|view| view.limits);
+                let exceeded = self.broker.would_exceed(session, &changes, by_owner);
+                let lines = self.events.len();
+                self.input(Input::SetLimits {
+                    session,
+                    changes,
+                    by_owner,
+                });
+                let after = self.broker.session(session).map(|view| view.limits);
+                if before == after {
+                    assert_eq!(self.events.len(), lines, "nothing changed, nothing is told");
+                    return;
+                }
+                let told = self.events[lines..].iter().find_map(|event| match event {
+                    Event::LimitsChanged {
+                        client,
+                        limits,
+                        exceeded,
+                    } if client.session == Some(session) => Some((*limits, exceeded.clone())),
+                    _ => None,
+                });
+                assert_eq!(told, after.map(|limits| (limits, exceeded)));
+            }
+            Op::SetUserLimits(uid, changes) => {
+                let exceeded = self.broker.user_would_exceed(uid, &changes);
+                self.input(Input::SetUserLimits { uid, changes });
+                let user = self.broker.user(uid);
+                let within = user.memory_used == user.memory_used.least(user.limits.memory);
+                assert_eq!(within, exceeded.is_empty());
+            }
+            Op::SetDefaultLimits(changes) => self.input(Input::SetDefaultLimits(changes)),
+            Op::Demote(_, demoted) => {
+                if let Some(session) = self.links[&conn].session
+                    && self.engine.is_some()
+                {
+                    self.input(Input::Engine(FromEngine::Demoted { session, demoted }));
+                }
+            }
+            Op::QueryQuota(_) => self.ask(conn, ClientMessage::QueryQuota),
             Op::Stop => {
                 self.input(Input::Stop);
                 assert!(self.broker.leaving != Leaving::No);
             }
+        }
+    }
+}
+
+impl World {
+    /// What was not refused is within the limits of the client and of its user, unless these are all there is.
+    fn verify_within_limits(&self, conn: ConnectionId, class: MemoryClass) {
+        let session = self.links[&conn].session;
+        if let Some(view) = session.and_then(|id| self.broker.session(id)) {
+            let user = self.broker.user(view.peer.uid);
+            assert!(view.memory_charged.of(class) <= view.limits.memory.of(class));
+            assert!(user.memory_used.of(class) <= user.limits.memory.of(class));
+            assert!(view.buffers <= view.limits.buffers as usize);
         }
     }
 }

@@ -7,6 +7,7 @@ use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
 use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
 use vkmps_protocol::message::{DeviceDescription, Hello};
 use vkmps_protocol::program::Interface;
+use vkmps_protocol::quota::{Quota, Wish};
 use vkmps_protocol::share::Mode;
 use vkmps_protocol::{MAGIC, VERSION_MAJOR};
 
@@ -41,6 +42,8 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     /// Sessions that the log calls connected, and their priorities as it knows them.
     pub(super) connected: BTreeMap<SessionId, Priority>,
+    /// What clients can read of their lanes.
+    pub(super) lanes: BTreeMap<SessionId, (Priority, bool)>,
     pub(super) exited: bool,
     /// Of the device of the next engine.
     pub(super) max_allocations: u32,
@@ -54,8 +57,14 @@ pub(super) struct EngineModel {
     pipelines: BTreeSet<ProgramHash>,
     /// What it was told last.
     pub(super) policy: Option<ToEngine>,
+    pub(super) shares: BTreeMap<SessionId, (u16, u8)>,
+    /// Streams, submits.
+    pub(super) counts: BTreeMap<SessionId, (u32, u32)>,
+    pub(super) users: BTreeMap<u32, (u16, u8, u8)>,
 }
 
+/// Every user has a group of its own, with this added to its number.
+pub(super) const GROUPS: u32 = 50_000;
 pub(super) const DEVICE_BYTES: u64 = 1 << 30;
 
 impl World {
@@ -70,6 +79,7 @@ impl World {
             engine: None,
             events: Vec::new(),
             connected: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             exited: false,
             max_allocations: 4096,
         }
@@ -134,6 +144,17 @@ impl World {
         if let Some(engine) = &self.engine {
             for (session, priority) in &seen {
                 assert_eq!(engine.sessions.get(session), Some(priority));
+            }
+            for view in self.broker.sessions() {
+                let (limits, user) = (view.limits, self.broker.user(view.peer.uid).limits);
+                let shares = (limits.weight, limits.cap_percent);
+                assert_eq!(engine.shares.get(&view.id), Some(&shares));
+                let counts = (limits.streams, limits.submits);
+                assert_eq!(engine.counts.get(&view.id), Some(&counts));
+                let of_user = (user.weight, user.cap_percent, user.reserve_percent);
+                assert_eq!(engine.users.get(&view.peer.uid), Some(&of_user));
+                let lane = (view.priority, view.demoted);
+                assert_eq!(self.lanes.get(&view.id), Some(&lane));
             }
         }
         for link in self.links.values() {
@@ -209,6 +230,11 @@ impl World {
             Action::ToEngine(message) => self.tell_engine(message),
             Action::Log(event) => self.note(event),
             Action::Exit => self.exited = true,
+            Action::Lane {
+                session,
+                priority,
+                demoted,
+            } => drop(self.lanes.insert(session, (priority, demoted))),
             Action::End { .. } | Action::Release { .. } => {}
         }
     }
@@ -220,9 +246,17 @@ impl World {
             .expect("nothing is sent to an engine that is not there");
         match &message {
             ToEngine::AddSession {
-                session, priority, ..
+                session,
+                priority,
+                uid,
+                weight,
+                cap_percent,
+                ..
             } => {
                 assert!(engine.policy.is_some(), "an engine that knows no policy");
+                assert!(engine.users.contains_key(uid), "a session of a stranger");
+                engine.shares.insert(*session, (*weight, *cap_percent));
+                engine.counts.insert(*session, (256, 32_768));
                 assert!(engine.sessions.insert(*session, *priority).is_none());
             }
             ToEngine::SetPolicy { .. } => engine.policy = Some(message),
@@ -284,11 +318,34 @@ impl World {
                 assert!(engine.sessions.contains_key(session));
             }
             ToEngine::Stop => self.jobs.push_back(Job::Engine(message)),
-            ToEngine::SetClientShare { .. }
-            | ToEngine::SetUserShare { .. }
-            | ToEngine::Start
-            | ToEngine::Ping { .. }
-            | ToEngine::Reserved => {
+            ToEngine::SetClientShare {
+                session,
+                weight,
+                cap_percent,
+            } => {
+                let share = (*weight, *cap_percent);
+                let before = engine.shares.insert(*session, share);
+                assert!(before.is_some_and(|before| before != share));
+            }
+            ToEngine::SetSessionLimits {
+                session,
+                streams,
+                submits,
+            } => {
+                let counts = (*streams, *submits);
+                let before = engine.counts.insert(*session, counts);
+                assert!(before.is_some_and(|before| before != counts));
+            }
+            ToEngine::SetUserShare {
+                uid,
+                weight,
+                cap_percent,
+                reserve_percent,
+            } => {
+                let share = (*weight, *cap_percent, *reserve_percent);
+                engine.users.insert(*uid, share);
+            }
+            ToEngine::Start | ToEngine::Ping { .. } | ToEngine::Reserved => {
                 panic!("not the broker's to send")
             }
         }
@@ -401,6 +458,7 @@ impl World {
         self.input(Input::ConnectionOpened {
             conn,
             peer: Peer { uid, pid: 1 },
+            groups: vec![uid + GROUPS],
         });
         conn
     }
@@ -442,6 +500,14 @@ impl World {
             .last
             .clone()
             .expect("every request is answered")
+    }
+
+    /// What a client is told of itself.
+    pub(super) fn quota(&mut self, conn: ConnectionId) -> Quota {
+        match self.asked(conn, ClientMessage::QueryQuota) {
+            DaemonMessage::Quota(quota) => quota,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(super) fn asked_at_once(
@@ -487,6 +553,7 @@ pub(super) fn config() -> Config {
             realtime_budget: Duration::from_millis(20),
             realtime_period: Duration::from_millis(100),
         },
+        limits: Limits::default(),
         instrumentation: Instrumentation::default(),
     }
 }
@@ -499,6 +566,7 @@ pub(super) fn hello(version: u16, priority: Priority) -> ClientMessage {
         features: 0,
         priority,
         name,
+        wish: Wish::default(),
     })
 }
 

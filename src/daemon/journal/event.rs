@@ -2,8 +2,9 @@
 
 use super::message_id::Kind;
 use tracing::{error, info, warn};
-use vkmps_broker::{Admission, Cause, Client, Event, Limit};
+use vkmps_broker::{Admission, Cause, Client, ClientLimits, Event};
 use vkmps_protocol::handle::ProgramHash;
+use vkmps_protocol::quota::Limit;
 
 /// A line about a client: all of them say who it is, so that `journalctl VKMPS_UID=1000` has them all. Names and texts
 /// that clients chose are quoted, control characters escaped.
@@ -49,6 +50,11 @@ pub(super) fn subject(event: &Event) -> (Kind, Doer<'_>) {
         Event::ProgramQuarantined { .. } => (Kind::ProgramQuarantined, Doer::Someone),
         // An administrator's doing, or the client's own user's, over and over.
         Event::PriorityChanged { client, .. } => (Kind::PriorityChanged, Doer::Client(client)),
+        Event::LimitsChanged { client, .. } => (Kind::LimitsChanged, Doer::Client(client)),
+        Event::Demoted { client, .. } => (Kind::Demoted, Doer::Client(client)),
+        Event::UserLimitsChanged { .. } | Event::DefaultLimitsChanged { .. } => {
+            (Kind::LimitsChanged, Doer::Other)
+        }
         Event::EngineReady { .. } => (Kind::DeviceFound, Doer::Other),
         Event::EngineNotStarted { .. } => (Kind::NoDevice, Doer::Other),
         Event::DeviceLost { .. } => (Kind::DeviceLost, Doer::Someone),
@@ -99,6 +105,7 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
             class,
             code,
             text,
+            ..
         } => {
             client_line!(
                 warn,
@@ -124,6 +131,18 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
             let (from, to) = (from.name(), to.name());
             client_line!(info, line, client, { VKMPS_PRIORITY = %to, from = %from, }, "priority changed");
         }
+        Event::LimitsChanged {
+            client,
+            limits,
+            exceeded,
+        } => limits_changed(line, client, limits, exceeded),
+        Event::Demoted { client, demoted } => {
+            let now = match demoted {
+                true => "realtime budget used up, runs as high",
+                false => "runs as realtime again",
+            };
+            client_line!(info, line, client, {}, "{now}");
+        }
         _ => of_daemon(event, line),
     }
 }
@@ -134,6 +153,37 @@ pub(super) fn write_limit(client: &Client, limit: Limit, suppressed: Option<u64>
     let kind = Kind::LimitReached;
     let line = Line { kind, suppressed };
     client_line!(warn, line, client, { VKMPS_LIMIT = %limit, }, "limit reached");
+}
+
+/// More in use than there may be is something to know of.
+fn limits_changed(line: Line, client: &Client, limits: &ClientLimits, exceeded: &[Limit]) {
+    let ClientLimits {
+        memory,
+        cap_percent,
+        weight,
+        ..
+    } = limits;
+    match exceeded {
+        [] => client_line!(
+            info,
+            line,
+            client,
+            { memory = ?memory, percentage = cap_percent, weight = weight, },
+            "limits changed"
+        ),
+        _ => client_line!(
+            warn,
+            line,
+            client,
+            { VKMPS_LIMIT = %names(exceeded), memory = ?memory, percentage = cap_percent, weight = weight, },
+            "limits changed to less than is in use"
+        ),
+    }
+}
+
+fn names(limits: &[Limit]) -> String {
+    let names: Vec<&str> = limits.iter().map(|limit| limit.name()).collect();
+    names.join(" ")
 }
 
 fn disconnected(line: Line, client: &Client, cause: Cause) {
@@ -227,6 +277,25 @@ fn of_daemon(event: &Event, line: Line) {
             admission: Admission::Open,
             sessions,
         } => info!(MESSAGE_ID = id, sessions, "resumed, newcomers are let in"),
+        Event::UserLimitsChanged {
+            uid,
+            limits,
+            exceeded,
+        } => match exceeded.as_slice() {
+            [] => {
+                info!(MESSAGE_ID = id, VKMPS_UID = uid, limits = ?limits, "limits of a user changed")
+            }
+            _ => warn!(
+                MESSAGE_ID = id,
+                VKMPS_UID = uid,
+                VKMPS_LIMIT = %names(exceeded),
+                limits = ?limits,
+                "limits of a user changed to less than is in use"
+            ),
+        },
+        Event::DefaultLimitsChanged { limits } => {
+            info!(MESSAGE_ID = id, limits = ?limits, "default limits changed");
+        }
         Event::Stopping { sessions } => info!(MESSAGE_ID = id, sessions, "stopping"),
         Event::ClientConnected { .. }
         | Event::ClientDisconnected { .. }
@@ -236,6 +305,8 @@ fn of_daemon(event: &Event, line: Line) {
         | Event::ProgramRefused { .. }
         | Event::AllocationRefused { .. }
         | Event::SubmitRefused { .. }
+        | Event::LimitsChanged { .. }
+        | Event::Demoted { .. }
         | Event::PriorityChanged { .. } => {}
     }
 }

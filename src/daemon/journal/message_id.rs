@@ -52,6 +52,10 @@ pub(crate) enum Kind {
     Resumed,
     /// A client has another priority.
     PriorityChanged,
+    /// A client, a user or everybody may have more or less than before.
+    LimitsChanged,
+    /// A client of the highest priority used its budget up, or has the next one.
+    Demoted,
     /// A check of the confinement failed and is only warned of.
     SandboxGap,
     /// A compiler ended while it compiled a module.
@@ -93,6 +97,8 @@ impl Kind {
             Self::Drained => "364da5d88df14fdda4341aa7b119972d",
             Self::Resumed => "b79247758539492d9b33b935d0490ff7",
             Self::PriorityChanged => "a8583bcd50204d34a0bc741b2f0ed670",
+            Self::LimitsChanged => "c495537db4f94ac5bde33f61b948ef08",
+            Self::Demoted => "62bfb2100851497aaf24e46e1b1b91f4",
             Self::SandboxGap => "73e6d094d04c4fa28ca7602eebfde6f0",
             Self::CompilerDied => "b730758a07ec44ae94b6392769440e28",
             Self::NotAccepted => "be0d9635261944fe9013d623baaec697",
@@ -139,7 +145,7 @@ mod tests {
         assert_eq!(explained, ALL.into_iter().map(Kind::id).collect());
     }
 
-    const ALL: [Kind; 29] = [
+    const ALL: [Kind; 31] = [
         Kind::Started,
         Kind::Stopping,
         Kind::Stopped,
@@ -163,6 +169,8 @@ mod tests {
         Kind::Drained,
         Kind::Resumed,
         Kind::PriorityChanged,
+        Kind::LimitsChanged,
+        Kind::Demoted,
         Kind::SandboxGap,
         Kind::CompilerDied,
         Kind::NotAccepted,

@@ -16,6 +16,7 @@ use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, MemoryClass, SharedMapping};
+use vkmps_protocol::quota::Quota;
 use vkmps_protocol::ring::{REGION_BYTES, Record};
 
 /// What a test can do to a session, and what it can see of it.
@@ -137,6 +138,10 @@ pub(crate) fn welcome() -> DaemonMessage {
         features: 0,
         priority: Priority::Medium,
         device,
+        quota: Quota {
+            streams: 256,
+            ..Quota::default()
+        },
     }
 }
 
@@ -206,6 +211,7 @@ impl<'a> Daemon<'a> {
                 DaemonMessage::Failed {
                     code,
                     text: text.to_owned(),
+                    excess: None,
                 },
                 None,
             )
