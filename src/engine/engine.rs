@@ -120,8 +120,8 @@ pub(crate) struct Engine {
     pub(crate) epoll: Epoll,
     /// What the scheduler asked for and was not done yet.
     pub(crate) actions: Vec<Action>,
-    /// Scratch of the intake: streams with new records.
-    pub(crate) dirty: Vec<(usize, usize)>,
+    /// Sessions whose streams have new records, in the order of their turns.
+    pub(crate) arrivals: VecDeque<usize>,
     /// Streams with something to publish.
     pub(crate) touched: Vec<(usize, usize)>,
     /// Closing sessions without jobs.
@@ -290,7 +290,7 @@ impl Engine {
             waiter,
             epoll,
             actions: Vec::new(),
-            dirty: Vec::new(),
+            arrivals: VecDeque::new(),
             touched: Vec::new(),
             gone: Vec::new(),
             closed: false,

@@ -14,49 +14,73 @@ use vkmps_scheduler::{Input, Order};
 use zerocopy::IntoBytes;
 
 impl Engine {
-    /// Takes new records of all polled sessions in. True if there were any.
+    /// Takes new records of all polled sessions in, of each session a few in turn: whoever has many streams, or fills them
+    /// all the time, has no more turns than others. True if there were any.
     pub(crate) fn drain(&mut self) -> Result<bool, Failure> {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        self.find_dirty(&mut dirty);
-        let any = !dirty.is_empty();
-        let mut done = 0;
-        // What is left over is first in the next turn; if its session's place has another owner by then, the stream is
+        self.find_news();
+        let any = !self.arrivals.is_empty();
+        let mut streams = 0;
+        // Whom the time was too short for is first in the next turn; if its place has another owner by then, that one is
         // merely looked at in vain.
-        while done < dirty.len() && !self.is_late(done) {
-            let (index, number) = dirty[done];
-            if let Err(text) = self.drain_stream(index, number)? {
+        while let Some(index) = self.arrivals.pop_front() {
+            let late = self.drain_session(index, &mut streams)?;
+            if let Some(session) = self.sessions[index].as_mut() {
+                self.ledger.count(session.slot, &session.counters);
+                session.arrived = !session.news.is_empty() && !session.closing;
+                if session.arrived {
+                    self.arrivals.push_back(index);
+                }
+            }
+            if late {
+                break;
+            }
+        }
+        Ok(any)
+    }
+
+    /// One session's turn. True when the intake has taken long enough.
+    fn drain_session(&mut self, index: usize, streams: &mut usize) -> Result<bool, Failure> {
+        let mut records = TURN_RECORDS;
+        while records > 0 {
+            let next = self.sessions[index].as_mut();
+            let Some(number) = next.and_then(|session| session.news.take()) else {
+                break;
+            };
+            if let Err(text) = self.drain_stream(index, number, &mut records)? {
                 self.fault(index, text);
             }
-            if let Some(session) = self.sessions[index].as_ref() {
-                self.ledger.count(session.slot, &session.counters);
+            *streams += 1;
+            if self.is_late(*streams) {
+                return Ok(true);
             }
-            done += 1;
         }
-        dirty.drain(..done);
-        self.dirty = dirty;
-        Ok(any)
+        Ok(false)
     }
 
     /// Whether completions and messages have waited long enough for the intake; asks the clock now and then only.
     fn is_late(&self, streams: usize) -> bool {
-        streams % 8 == 7 && self.clock.elapsed().saturating_sub(self.now) > INTAKE_TIME
+        streams.is_multiple_of(8) && self.clock.elapsed().saturating_sub(self.now) > INTAKE_TIME
     }
 
-    /// Lists the streams with new records, and has them fetched.
-    fn find_dirty(&mut self, dirty: &mut Vec<(usize, usize)>) {
+    /// Lists the sessions with new records, and has those fetched.
+    fn find_news(&mut self) {
         for &index in &self.hot {
             let Some(session) = self.sessions[index].as_mut() else {
                 continue;
             };
             for word in 0..DIRTY_WORDS {
                 let mut bits = session.region.take_dirty(word);
-                if bits != 0 {
-                    session.active = self.now;
+                if bits == 0 {
+                    continue;
+                }
+                session.active = self.now;
+                session.news.add(word, bits);
+                if !std::mem::replace(&mut session.arrived, true) {
+                    self.arrivals.push_back(index);
                 }
                 while bits != 0 {
                     let number = word * 64 + bits.trailing_zeros() as usize;
                     bits &= bits - 1;
-                    dirty.push((index, number));
                     if let Some(stream) = session.streams[number].as_ref() {
                         stream.consumer.prefetch();
                     }
@@ -65,10 +89,16 @@ impl Engine {
         }
     }
 
-    /// Takes records of one stream in, one ring full at most: a client that never stops writing must not keep the engine
-    /// from the others. The inner error is the session's fault.
-    fn drain_stream(&mut self, index: usize, number: usize) -> Result<Result<(), String>, Failure> {
-        for _ in 0..RING_RECORDS {
+    /// Takes records of one stream in, so many at most: a client that never stops writing must not keep the engine from
+    /// the others. The inner error is the session's fault.
+    fn drain_stream(
+        &mut self,
+        index: usize,
+        number: usize,
+        records: &mut u32,
+    ) -> Result<Result<(), String>, Failure> {
+        while *records > 0 {
+            *records -= 1;
             let Some(session) = self.sessions[index]
                 .as_mut()
                 .filter(|session| !session.closing)
@@ -94,8 +124,8 @@ impl Engine {
                 return Ok(Err(format!("stream {number}: {text}")));
             }
         }
-        if let Some(session) = self.sessions[index].as_ref() {
-            session.region.mark_dirty(number);
+        if let Some(session) = self.sessions[index].as_mut() {
+            session.news.put_back(number);
         }
         Ok(Ok(()))
     }
@@ -253,6 +283,9 @@ impl Engine {
 /// One turn's intake: clients that fill all their streams again and again must not keep the others from their
 /// completions.
 const INTAKE_TIME: Duration = Duration::from_millis(1);
+
+/// What a session may have taken in before it is the next one's turn: as much as one stream's ring holds.
+const TURN_RECORDS: u32 = RING_RECORDS;
 
 /// A submit that is complete; its words where it came in pieces.
 struct Whole {

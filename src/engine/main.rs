@@ -17,6 +17,7 @@ mod intake;
 mod job;
 mod launch;
 mod ledger;
+mod news;
 mod pace;
 mod recorder;
 mod recording;

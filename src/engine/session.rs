@@ -2,6 +2,7 @@
 
 use crate::job::Program;
 use crate::ledger::Slot;
+use crate::news::News;
 use crate::stream::Stream;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -53,6 +54,10 @@ pub(crate) struct Session {
     pub(crate) counters: Counters,
     /// Whether the engine polls its ring; else it rings.
     pub(crate) hot: bool,
+    /// Its streams with new records, as far as the engine has looked.
+    pub(crate) news: News,
+    /// Whether it stands in the engine's list of sessions with such streams.
+    pub(crate) arrived: bool,
     /// Whether its client may poll for completions.
     pub(crate) may_poll: bool,
     /// When something last came or went.
@@ -88,6 +93,8 @@ impl Session {
             queued_bytes: 0,
             counters: Counters::default(),
             hot: false,
+            news: News::default(),
+            arrived: false,
             may_poll: false,
             active: Duration::ZERO,
             closing: false,
