@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod client_process;
 pub mod daemon;
 pub mod executor;
+pub mod flood;
 pub mod folder;
 pub mod hostile;
 pub mod kernels;

@@ -25,9 +25,12 @@ struct State {
 impl Witness {
     /// Starts to compute; returns after its first right result.
     pub fn of(daemon: &Daemon) -> Self {
-        let client = daemon
-            .try_connect("witness")
-            .unwrap_or_else(|error| panic!("witness: {error}"));
+        let client = daemon.try_connect("witness");
+        Self::with(client.unwrap_or_else(|error| panic!("witness: {error}")))
+    }
+
+    /// The same with a client of one's own.
+    pub fn with(client: Client) -> Self {
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
         let thread = std::thread::spawn(move || compute(&client, &shared));
