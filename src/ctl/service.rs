@@ -4,10 +4,10 @@ use crate::agent::Agent;
 use crate::error::Error;
 use serde::Serialize;
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use vkmps_bus::ManagerProxy;
-use zbus::fdo::{self, DBusProxy, PeerProxy, PropertiesProxy};
+use zbus::fdo::{self, DBusProxy, ObjectManagerProxy, PeerProxy, PropertiesProxy};
 use zbus::names::BusName;
 use zbus::proxy::{CacheProperties, MethodFlags};
 use zbus::wire::DynamicDeserialize;
@@ -123,6 +123,30 @@ impl Service {
     /// All properties of the manager.
     pub(crate) async fn properties(&self) -> Result<Properties, Error> {
         Ok(self.properties_of(vkmps_bus::MANAGER, MANAGER).await?)
+    }
+
+    /// All properties of the manager and of every client, as of one moment; clients in the order they came.
+    pub(crate) async fn tree(&self) -> Result<(Properties, Vec<Properties>), Error> {
+        let proxy = ObjectManagerProxy::builder(&self.bus)
+            .destination(vkmps_bus::SERVICE)
+            .path(vkmps_bus::ROOT)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let objects = proxy.get_managed_objects().await?;
+        let mut manager = HashMap::new();
+        let mut clients = BTreeMap::new();
+        for (path, mut interfaces) in objects {
+            if let Some(values) = interfaces.remove(MANAGER) {
+                manager = values;
+            } else if let Some(values) = interfaces.remove(CLIENT) {
+                let id = path.rsplit('/').next().and_then(|id| id.parse().ok());
+                clients.insert(id.unwrap_or(u64::MAX), values);
+            }
+        }
+        let of = |interface, values| Properties { interface, values };
+        let clients = clients.into_values().map(|values| of(CLIENT, values));
+        Ok((of(MANAGER, manager), clients.collect()))
     }
 
     /// All properties of the device; none while there is none.

@@ -9,7 +9,7 @@ use crate::output::{Format, write};
 use crate::paint::Paint;
 use crate::service::Service;
 use crate::users::Users;
-use frame::{Frame, Sample};
+use frame::{Frame, Order, Sample};
 use screen::Screen;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Show that many views, then end
     #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// What is on top
+    #[arg(long, short, value_enum, value_name = "COLUMN", default_value_t = Order::Share)]
+    sort: Order,
     /// The same as --count 1
     #[arg(long, conflicts_with = "count")]
     once: bool,
@@ -44,7 +47,7 @@ pub(crate) async fn run(service: &Service, options: &Options, format: Format) ->
     let mut next = Instant::now();
     if let Some(screen) = &screen {
         // Rates follow; who is there can be seen at once.
-        let first = Frame::between(&earlier, &earlier);
+        let first = Frame::between(&earlier, &earlier, options.sort);
         screen.draw(&first.lines(&mut users, Paint::of_output()))?;
     }
     while count.is_none_or(|count| shown < count) {
@@ -55,7 +58,7 @@ pub(crate) async fn run(service: &Service, options: &Options, format: Format) ->
             () = sleep_until(next) => {}
         }
         let later = Sample::take(service).await?;
-        let frame = Frame::between(&earlier, &later);
+        let frame = Frame::between(&earlier, &later, options.sort);
         match &screen {
             Some(screen) => screen.draw(&frame.lines(&mut users, Paint::of_output()))?,
             None => {

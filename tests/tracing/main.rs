@@ -184,6 +184,49 @@ fn counters_of_a_client_add_up() {
     assert_eq!(ask(&["statistics"])["Submits"], 20);
 }
 
+#[test]
+fn top_shows_who_works_and_who_does_not() {
+    let (bus, daemon) = administered("none");
+    let (busy, _idle) = (
+        daemon.try_connect("busy").unwrap(),
+        daemon.try_connect("idle").unwrap(),
+    );
+    let over = AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| work_until(&busy, 640, &over));
+        eventually("it works", || {
+            let listed = vkmpsctl(&bus).arg("list").output().unwrap();
+            let listed: Value = serde_json::from_str(&well(&listed)).unwrap();
+            listed[0]["dispatches"].as_u64() > Some(10)
+        });
+        let top = ["top", "-n", "2", "-i", "0.5", "--sort", "wait"];
+        let ended = vkmpsctl(&bus).args(top).output().unwrap();
+        over.store(true, Ordering::Release);
+        ended
+    });
+    let frames = well(&ended);
+    assert_eq!(frames.lines().count(), 2, "{frames}");
+    for frame in frames.lines() {
+        let frame: Value = serde_json::from_str(frame).unwrap();
+        let (first, second) = (&frame["clients"][0], &frame["clients"][1]);
+        assert_eq!(
+            (&first["name"], &second["name"]),
+            (&"busy".into(), &"idle".into())
+        );
+        let keys = [
+            "device_time_percent",
+            "dispatches_per_second",
+            "wait_mean_us",
+            "slices_per_second",
+        ];
+        for key in keys {
+            assert!(first[key].as_f64() > Some(0.0), "{key}: {frame}");
+            assert_eq!(second[key], 0.0, "{key}: {frame}");
+        }
+        assert_eq!(first["preemptions_per_second"], 0.0);
+    }
+}
+
 /// A daemon on a bus whose polkit denies this.
 fn administered(denied: &'static str) -> (Bus, Daemon) {
     let bus = Bus::start(denied);

@@ -5,7 +5,7 @@ mod objects;
 mod systemd;
 
 use crate::bus::Bus;
-use objects::{ClientObject, DeviceObject};
+use objects::{ClientObject, DeviceObject, Tree};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -161,6 +161,7 @@ impl Drop for Fake {
 
 async fn serve(address: &str, world: &Arc<Mutex<World>>) -> Connection {
     let mut builder = zbus::connection::Builder::address(address)
+        .serve_at(vkmps_bus::ROOT, Tree::new(world))
         .serve_at(vkmps_bus::MANAGER, manager::Manager::new(world))
         .name(vkmps_bus::SERVICE);
     let (clients, without_device) = {

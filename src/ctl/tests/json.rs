@@ -131,5 +131,13 @@ fn top_has_rates_as_numbers() {
         ),
         (&json!("serving"), &json!(5), &json!(0.0), &json!(0.0))
     );
+    assert_eq!(
+        (
+            &row["wait_mean_us"],
+            &row["slices_per_second"],
+            &row["preemptions_per_second"]
+        ),
+        (&json!(0.0), &json!(0.0), &json!(0.0))
+    );
     assert!(frame["interval_us"].as_u64().unwrap() >= 50_000);
 }

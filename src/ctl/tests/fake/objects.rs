@@ -1,10 +1,12 @@
 //! `org.vkmps.Client` and `org.vkmps.Device`.
 
 use super::World;
-use super::manager::UUID;
+use super::manager::{Manager, UUID};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use vkmps_bus::ClientEntry;
-use zbus::{OwnedObjectPath, fdo, interface};
+use zbus::object_server::{Interface, SignalEmitter};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, fdo, interface};
 
 pub(super) struct ClientObject {
     world: Arc<Mutex<World>>,
@@ -107,6 +109,52 @@ impl ClientObject {
     #[zbus(property)]
     async fn preemptions(&self) -> u64 {
         3
+    }
+}
+
+/// All objects but the device, which nobody asks it for.
+pub(super) struct Tree(Arc<Mutex<World>>);
+
+impl Tree {
+    pub(super) fn new(world: &Arc<Mutex<World>>) -> Self {
+        Self(Arc::clone(world))
+    }
+}
+
+type Properties = HashMap<String, OwnedVariant>;
+
+/// What an object shows.
+async fn shown<I: Interface>(
+    object: I,
+    connection: &Connection,
+    path: &OwnedObjectPath,
+) -> Properties {
+    let emitter = SignalEmitter::from_parts(connection.clone(), path.as_ref());
+    let server = connection.object_server();
+    object
+        .get_all(server, connection, None, &emitter)
+        .await
+        .unwrap()
+}
+
+#[interface(name = "org.freedesktop.DBus.ObjectManager")]
+impl Tree {
+    async fn get_managed_objects(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+    ) -> HashMap<OwnedObjectPath, HashMap<String, Properties>> {
+        let path: OwnedObjectPath = vkmps_bus::MANAGER.try_into().unwrap();
+        let properties = shown(Manager::new(&self.0), connection, &path).await;
+        let interface = "org.vkmps.Manager".to_owned();
+        let mut objects = HashMap::from([(path, HashMap::from([(interface, properties)]))]);
+        let clients = self.0.lock().unwrap().clients.clone();
+        for client in clients {
+            let object = ClientObject::new(&self.0, client.id);
+            let properties = shown(object, connection, &client.object).await;
+            let interface = "org.vkmps.Client".to_owned();
+            objects.insert(client.object, HashMap::from([(interface, properties)]));
+        }
+        objects
     }
 }
 
