@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Priority(PriorityOptions),
     /// Shares of clients with unequal kernels, and of users with unequal numbers of clients.
     Fairness(FairnessOptions),
+    /// What clients with caps of 10, 30 and 60 % of the device's time get of it, second by second.
+    Caps(CapsOptions),
     /// What scheduling one dispatch costs, by the number of clients; no device, no daemon.
     Scale(ScaleOptions),
     /// Many processes compute pictures on one device, shared and separate; checks every pixel.
@@ -123,6 +125,15 @@ pub(crate) struct PriorityOptions {
     pub(crate) common: Options,
     /// How long a kernel of the background takes on an own device.
     #[arg(long, default_value_t = 1.6)]
+    pub(crate) kernel_ms: f64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CapsOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+    /// How long a kernel takes on an own device.
+    #[arg(long, default_value_t = 1.0)]
     pub(crate) kernel_ms: f64,
 }
 

@@ -24,6 +24,16 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Terms {
     pub(crate) priority: Rank,
+    /// The most of the device's time that it is to get.
+    pub(crate) percent: Option<u8>,
+}
+
+impl Terms {
+    /// What the client reads from its environment.
+    pub(crate) fn environment(&self) -> Option<(&'static str, String)> {
+        let percent = self.percent?;
+        Some(("VKMPS_ACTIVE_THREAD_PERCENTAGE", percent.to_string()))
+    }
 }
 
 /// A priority that can be passed to another process.
@@ -50,10 +60,18 @@ impl From<Rank> for Priority {
 impl Place {
     /// The same with a priority; an own device has none.
     pub(crate) fn ranked(&self, priority: Rank) -> Self {
+        self.with(Terms {
+            priority,
+            ..Terms::default()
+        })
+    }
+
+    /// The same on other terms; an own device has none.
+    pub(crate) fn with(&self, terms: Terms) -> Self {
         match self {
             Self::Daemon { socket, .. } => Self::Daemon {
                 socket: socket.clone(),
-                terms: Terms { priority },
+                terms,
             },
             Self::Direct { .. } => self.clone(),
         }

@@ -76,6 +76,7 @@ impl Member {
 
     fn start_as(bench: &Bench, task: &Task, uid: Option<u32>) -> Result<Self, Error> {
         let mut command = bench.command(bench.executable());
+        command.envs(task.environment());
         if let Some(uid) = uid {
             command.uid(uid).gid(uid);
         }

@@ -8,6 +8,7 @@ mod arguments;
 mod backend;
 mod bandwidth;
 mod bench;
+mod caps;
 mod chain;
 mod clock;
 mod crew;
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Idle(options) => idle::run(&options),
         Command::Priority(options) => priority::run(&options),
         Command::Fairness(options) => fairness::run(&options),
+        Command::Caps(options) => caps::run(&options),
         Command::Scale(options) => scale::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Worker { task } => worker::run(&task),

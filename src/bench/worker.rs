@@ -35,6 +35,19 @@ pub(crate) enum Task {
     Demo(demo::Worker),
 }
 
+impl Task {
+    /// What its process is to find in its environment.
+    pub(crate) fn environment(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Throughput(client) => match &client.place {
+                Place::Daemon { terms, .. } => terms.environment(),
+                Place::Direct { .. } => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// Runs the task that the parent passed on the command line.
 pub(crate) fn run(task: &str) -> Result<(), Error> {
     match serde_json::from_str(task)? {

@@ -112,6 +112,18 @@ fn fairness_reports_an_index_and_every_clients_share() {
 }
 
 #[test]
+fn caps_reports_what_each_client_gets_of_what_it_does_alone() {
+    let report = Report::of("caps", &["--kernel-ms", "0.2"]);
+    report.expect_arms(&[
+        "alone",
+        "30: cap 30",
+        "10/30/60: cap 10",
+        "10/30/60: cap 60",
+    ]);
+    report.expect_ratios(&["cap_error_points", "cap_error_points_mean"]);
+}
+
+#[test]
 fn scale_reports_what_a_dispatch_costs_by_the_number_of_clients() {
     let report = Report::of("scale", &[]);
     report.expect_arms(&[
