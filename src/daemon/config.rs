@@ -2,19 +2,21 @@
 //!
 //! [`Config`] is plain data. `systemd/vkmpsd.toml` documents every key of it; its defaults and this file's are the same.
 
+mod accounts;
 mod files;
 mod options;
+mod rules;
 #[cfg(test)]
 mod shipped;
 mod value;
 
 pub(crate) use files::load;
 pub(crate) use options::{DEFAULT_SOCKET, Options};
+use rules::{Limits, Realtime, Rule};
 pub(crate) use value::{Bus, Count, DeviceIndex, Time, TimeOrNever};
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use std::time::Duration;
 use value::MAX_LOOP_SLICE;
 use vkmps_broker::Instrumentation;
 use vkmps_bus::LogLevel;
@@ -40,7 +42,16 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// What clients may have.
     pub(crate) clients: Clients,
-    /// How the device's time is shared. No effect yet.
+    /// What each of them may have.
+    pub(crate) limits: Limits,
+    /// How long clients of the highest priority run as such.
+    pub(crate) realtime: Realtime,
+    /// What is different for some users; the first that says something of a limit decides it.
+    pub(crate) rule: Vec<Rule>,
+    /// The same with names made numbers.
+    #[serde(skip)]
+    resolved: Vec<vkmps_broker::Rule>,
+    /// How the device's time is shared.
     pub(crate) scheduling: Scheduling,
     /// How strict the daemon is about its own confinement.
     pub(crate) sandbox: Sandbox,
@@ -283,6 +294,13 @@ impl Config {
         checks.map(|check| Check::from(*check)).collect()
     }
 
+    /// Makes names of users and groups numbers, and checks what no single value is to blame for.
+    fn resolve(&mut self, accounts: &accounts::Accounts) -> Result<(), rules::Complaint> {
+        self.realtime.check()?;
+        self.resolved = rules::resolve(&self.rule, accounts)?;
+        Ok(())
+    }
+
     /// The command line has the last word.
     pub(super) fn override_by(&mut self, options: &Options) {
         if let Some(index) = options.device {
@@ -307,12 +325,12 @@ impl Config {
             max_priority: self.clients.max_priority,
             max_sessions: self.clients.max_sessions.size(),
             max_sessions_per_uid: self.clients.max_sessions_per_uid.size(),
-            limits: vkmps_broker::Limits::default(),
+            limits: rules::together(&self.limits, self.resolved.clone()),
             policy: vkmps_broker::Policy {
                 mode: self.scheduling.mode.into(),
                 loop_slice_quota: self.scheduling.loop_slice_quota.number(),
-                realtime_budget: REALTIME_BUDGET,
-                realtime_period: REALTIME_PERIOD,
+                realtime_budget: self.realtime.budget.duration(),
+                realtime_period: self.realtime.period.duration(),
             },
             instrumentation: match self.scheduling.instrument_submodular {
                 false => Instrumentation::EveryLoop,
@@ -344,34 +362,15 @@ impl Config {
         device.into_iter().chain(queues).chain(warn_only).collect()
     }
 
-    /// Options and keys that were changed and do nothing yet.
-    pub(crate) fn without_effect(&self, options: &Options) -> impl Iterator<Item = &'static str> {
-        let (ours, default) = (&self.scheduling, Scheduling::default());
-        [
-            (
-                options.scheduling_mode.is_some(),
-                "--scheduling-mode",
-                ours.mode != default.mode,
-                "scheduling.mode",
-            ),
-            (
-                options.loop_slice_quota.is_some(),
-                "--loop-slice-quota",
-                ours.loop_slice_quota != default.loop_slice_quota,
-                "scheduling.loop-slice-quota",
-            ),
-            (
-                options.instrument_submodular,
-                "--instrument-submodular",
-                ours.instrument_submodular,
-                "scheduling.instrument-submodular",
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(given, option, changed, key)| match given {
-            true => Some(option),
-            false => changed.then_some(key),
-        })
+    /// The option or key that was changed and does nothing yet.
+    pub(crate) fn without_effect(&self, options: &Options) -> Option<&'static str> {
+        match options.instrument_submodular {
+            true => Some("--instrument-submodular"),
+            false => self
+                .scheduling
+                .instrument_submodular
+                .then_some("scheduling.instrument-submodular"),
+        }
     }
 
     /// Keys that differ in `new` and that a running daemon cannot change.
@@ -400,10 +399,6 @@ impl Config {
     }
 }
 
-/// Device time that a client of priority realtime has in each period.
-const REALTIME_BUDGET: Duration = Duration::from_millis(20);
-/// The period.
-const REALTIME_PERIOD: Duration = Duration::from_millis(100);
 /// A session's shared memory: more than any host has, and sparse.
 const ARENA_BYTES: u64 = 1 << 40;
 /// In milliseconds.

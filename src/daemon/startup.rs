@@ -86,7 +86,7 @@ pub(crate) fn run(options: Options, config: Config) -> Result<(), RunError> {
     let commands = commands(&options, &config)?;
     raise_limits();
     let log = journal::start(&options, &config)?;
-    for setting in config.without_effect(&options) {
+    if let Some(setting) = config.without_effect(&options) {
         tracing::warn!(setting, "has no effect yet");
     }
     let listeners = sockets::listen(&options.socket)?;

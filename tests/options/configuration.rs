@@ -21,7 +21,7 @@ fn the_shipped_file_is_a_good_one() {
 #[test]
 fn a_daemon_serves_by_its_file_and_the_command_line_overrides_it() {
     let folder = Folder::new();
-    let text = "[device]\nindex = 99\nqueues = 1\n[scheduling]\nloop-slice-quota = 5\n";
+    let text = "[device]\nindex = 99\nqueues = 1\n[scheduling]\ninstrument-submodular = true\n";
     fs::write(folder.join(CONFIG), text).unwrap();
     let mut daemon = Daemon::launch(folder, |command| _ = command.args(["-d", "0"]));
     daemon.await_service();
@@ -29,7 +29,7 @@ fn a_daemon_serves_by_its_file_and_the_command_line_overrides_it() {
     Adder::new(&client, 100).unwrap().round(&client, 1).unwrap();
     daemon
         .log()
-        .line(&["scheduling.loop-slice-quota", "no effect yet"]);
+        .line(&["scheduling.instrument-submodular", "no effect yet"]);
 }
 
 #[test]
@@ -72,16 +72,16 @@ fn a_bad_drop_in_is_an_error_that_names_it() {
 #[test]
 fn drop_ins_are_read_in_the_order_of_their_bytes_and_the_last_one_wins() {
     // B sorts before a, 9 after 10: bytes, not words or numbers.
-    let quota = |number: u32| format!("scheduling.loop-slice-quota = {number}");
+    let choice = |submodular: bool| format!("scheduling.instrument-submodular = {submodular}");
     for (last, rest) in [
         ("a.toml", ["10.toml", "B.toml"]),
         ("9.toml", ["10.toml", "09.toml"]),
     ] {
         let folder = Folder::new();
         // The default, so that a daemon that reads it last warns of nothing.
-        let (_, drop_ins) = with_drop_ins(&folder, &[(last, &quota(100_000))]);
+        let (_, drop_ins) = with_drop_ins(&folder, &[(last, &choice(false))]);
         for name in rest {
-            fs::write(drop_ins.join(name), quota(7)).unwrap();
+            fs::write(drop_ins.join(name), choice(true)).unwrap();
         }
         // These are none.
         for name in [".z.toml", "z.toml~", "z.toml.dpkg-new", "README"] {
@@ -97,13 +97,13 @@ fn drop_ins_are_read_in_the_order_of_their_bytes_and_the_last_one_wins() {
     let folder = Folder::new();
     with_drop_ins(
         &folder,
-        &[("10.toml", &quota(100_000)), ("20.toml", &quota(7))],
+        &[("10.toml", &choice(false)), ("20.toml", &choice(true))],
     );
     let mut daemon = Daemon::launch(folder, |_| {});
     daemon.await_service();
     daemon
         .log()
-        .line(&["scheduling.loop-slice-quota", "no effect yet"]);
+        .line(&["scheduling.instrument-submodular", "no effect yet"]);
 }
 
 #[test]

@@ -92,6 +92,12 @@ fn vkmpsd_toml_5_has_the_keys_of_the_shipped_file() {
         tables += 1;
     }
     assert_eq!(page.matches("\n.SH [").count(), tables);
+    let (_, example) = shipped.split_once("# [[rule]]\n").expect("an example");
+    let lines = example.lines().take_while(|line| line.starts_with("# "));
+    let keys: Vec<&str> = lines
+        .filter_map(|line| Some(line.strip_prefix("# ")?.split_once(" = ")?.0))
+        .collect();
+    assert_eq!(tags(&page, "RULES"), keys);
 }
 
 #[test]

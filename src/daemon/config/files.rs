@@ -1,5 +1,7 @@
 //! The files of the configuration: found, read, checked one by one, merged.
 
+use super::accounts::Accounts;
+use super::rules::Complaint;
 use super::{Config, Options};
 use serde::Deserialize;
 use std::ffi::{OsStr, OsString};
@@ -9,7 +11,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, Deserializer};
+use toml::de::{DeTable, DeValue, Deserializer};
 use toml::{Spanned, Table, Value};
 
 /// The configuration is not usable.
@@ -55,29 +57,34 @@ pub(crate) enum ConfigError {
 /// The first thing that is wrong. A file that is named must exist, the default one need not.
 pub(crate) fn load(options: &Options) -> Result<Config, ConfigError> {
     let main = options.config_path();
+    let accounts = Accounts::of_system()?;
     let mut merged = Table::new();
     if options.config.is_some() || is_there(main)? {
-        merge(&mut merged, read(main)?);
+        merge(&mut merged, read(main, &accounts)?);
     }
     for path in drop_ins(main)? {
-        merge(&mut merged, read(&path)?);
+        merge(&mut merged, read(&path, &accounts)?);
     }
-    // Every file was checked alone and values replace each other whole, so this should not fail.
-    let config = merged
-        .try_into()
-        .map_err(|error: toml::de::Error| ConfigError::Content {
-            path: main.to_owned(),
-            line: 1,
-            key: None,
-            text: error.message().to_owned(),
-        });
-    let mut config: Config = config?;
+    // Every file was checked alone and values replace each other whole, so that only what several files say together
+    // can be wrong.
+    let wrong = |key: Option<String>, text: &str| ConfigError::Content {
+        path: main.to_owned(),
+        line: 1,
+        key,
+        text: format!("{text} (with all files)"),
+    };
+    let config = merged.try_into();
+    let mut config: Config =
+        config.map_err(|error: toml::de::Error| wrong(None, error.message()))?;
+    config
+        .resolve(&accounts)
+        .map_err(|complaint| wrong(Some(complaint.name()), &complaint.text))?;
     config.override_by(options);
     Ok(config)
 }
 
 /// A file's content, every table, key and value of it allowed.
-fn read(path: &Path) -> Result<Table, ConfigError> {
+fn read(path: &Path, accounts: &Accounts) -> Result<Table, ConfigError> {
     let text = text(path)?;
     let content = |document: Option<&DeTable<'_>>, error: &toml::de::Error| {
         let place = error.span().unwrap_or(0..0);
@@ -93,7 +100,7 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
     if let Some((key, value)) = document
         .get_ref()
         .iter()
-        .find(|(_, value)| value.get_ref().is_array())
+        .find(|(key, value)| value.get_ref().is_array() && key.get_ref() != RULES)
     {
         return Err(ConfigError::Content {
             path: path.to_owned(),
@@ -103,15 +110,28 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
         });
     }
     let checked = Config::deserialize(Deserializer::from(document.clone()));
-    checked.map_err(|error| content(Some(document.get_ref()), &error))?;
+    let mut checked = checked.map_err(|error| content(Some(document.get_ref()), &error))?;
+    checked.resolve(accounts).map_err(|complaint| {
+        let place = complaint.place(document.get_ref());
+        ConfigError::Content {
+            path: path.to_owned(),
+            line: line(text.as_bytes(), place.start),
+            key: Some(complaint.name()),
+            text: complaint.text,
+        }
+    })?;
     Table::deserialize(Deserializer::from(document)).map_err(|error| content(None, &error))
 }
 
-/// Later keys win: tables are merged, all else is replaced.
+/// Later keys win: tables are merged, rules come before those that are there, all else is replaced.
 fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            // The first rule that says something decides it, and later files win.
+            (Some(Value::Array(old)), Value::Array(new)) if key == RULES => {
+                old.splice(..0, new);
+            }
             (_, value) => _ = into.insert(key, value),
         }
     }
@@ -204,10 +224,14 @@ fn key_at(table: &DeTable<'_>, place: &Range<usize>) -> Option<String> {
     let covers = |span: Range<usize>| span.start <= place.start && place.end <= span.end;
     table.iter().find_map(|(key, value)| {
         let name = || key.get_ref().escape_debug().to_string();
-        let inner = value
-            .get_ref()
-            .as_table()
-            .and_then(|inner| key_at(inner, place));
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => key_at(table, place),
+            DeValue::Array(all) => {
+                let mut tables = all.iter().filter_map(|one| one.get_ref().as_table());
+                tables.find_map(|table| key_at(table, place))
+            }
+            _ => None,
+        };
         match inner {
             Some(inner) => Some(format!("{}.{inner}", name())),
             None => (covers(key.span()) || covers(Spanned::span(value))).then(name),
@@ -215,6 +239,32 @@ fn key_at(table: &DeTable<'_>, place: &Range<usize>) -> Option<String> {
     })
 }
 
+impl Complaint {
+    /// The key, as a file's error names it.
+    fn name(&self) -> String {
+        let dot = if self.key.is_empty() { "" } else { "." };
+        format!("{}{dot}{}", self.table, self.key)
+    }
+
+    /// Where it stands.
+    fn place(&self, document: &DeTable<'_>) -> Range<usize> {
+        let Some(table) = document.get(self.table) else {
+            return 0..0;
+        };
+        let (inner, place) = match table.get_ref() {
+            DeValue::Array(all) => match all.get(self.index) {
+                Some(one) => (one.get_ref().as_table(), one.span()),
+                None => (None, table.span()),
+            },
+            other => (other.as_table(), table.span()),
+        };
+        let value = inner.and_then(|table| table.get(self.key));
+        value.map_or(place, Spanned::span)
+    }
+}
+
+/// The one table that there may be several of.
+const RULES: &str = "rule";
 /// Far more than all keys with all their comments have.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -222,12 +272,20 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 mod tests {
     use super::*;
 
+    use vkmps_protocol::message::Priority;
+    use vkmps_protocol::quota::Amount;
+
     fn checked(text: &str) -> Result<Config, String> {
         let folder = std::env::temp_dir().join(format!("vkmpsd-config-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(format!("{:?}.toml", std::thread::current().id()));
         fs::write(&path, text).unwrap();
-        let config = read(&path).map(|table| table.try_into().unwrap());
+        let accounts = Accounts::of_system().unwrap();
+        let config = read(&path, &accounts).map(|table| {
+            let mut config: Config = table.try_into().unwrap();
+            config.resolve(&accounts).unwrap();
+            config
+        });
         let shown = path.display().to_string();
         fs::remove_file(&path).unwrap();
         config.map_err(|error| error.to_string().replace(&shown, "F"))
@@ -286,7 +344,7 @@ mod tests {
             ),
             (
                 "\n[logs]\nlevel = \"info\"",
-                "F:2: logs: unknown key `logs`, expected one of `device`, `service`, `log`, `clients`, `scheduling`, `sandbox`",
+                "F:2: logs: unknown key `logs`, expected one of `device`, `service`, `log`, `clients`, `limits`, `realtime`, `rule`, `scheduling`, `sandbox`",
             ),
             (
                 "log = 5",
@@ -321,6 +379,147 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_make_no_sense_are_errors_with_their_line_and_key() {
+        let percent = "expected a whole number from 1 to 100";
+        let amount =
+            "expected an amount such as \"512M\" or \"2G\", or a part from \"1%\" to \"100%\"";
+        for (text, place, expected) in [
+            (
+                "[limits]\nactive-thread-percentage = 0",
+                "F:2: limits.active-thread-percentage",
+                percent,
+            ),
+            (
+                "[limits]\nactive-thread-percentage = 101",
+                "F:2: limits.active-thread-percentage",
+                percent,
+            ),
+            (
+                "[limits]\nactive-thread-percentage = -1",
+                "F:2: limits.active-thread-percentage",
+                percent,
+            ),
+            (
+                "[limits]\nactive-thread-percentage = \"50\"",
+                "F:2: limits.active-thread-percentage",
+                percent,
+            ),
+            (
+                "[limits]\nactive-thread-percentage = nan",
+                "F:2: limits.active-thread-percentage",
+                percent,
+            ),
+            (
+                "[limits]\nactive-thread-percentage = 1e3",
+                "F:2: limits.active-thread-percentage",
+                percent,
+            ),
+            ("[limits]\nmemory = \"0\"", "F:2: limits.memory", amount),
+            ("[limits]\nmemory = \"-1\"", "F:2: limits.memory", amount),
+            ("[limits]\nmemory = \"nan\"", "F:2: limits.memory", amount),
+            ("[limits]\nmemory = \"101%\"", "F:2: limits.memory", amount),
+            (
+                "[limits]\nmemory = \"unlimited\"",
+                "F:2: limits.memory",
+                amount,
+            ),
+            ("[limits]\nmemory = 1024", "F:2: limits.memory", amount),
+            (
+                "[limits]\nstreams = 257",
+                "F:2: limits.streams",
+                "expected a whole number from 1 to 256",
+            ),
+            (
+                "[realtime]\nperiod = \"10ms\"",
+                "F:1: realtime.budget",
+                "at most realtime.period",
+            ),
+            (
+                "[realtime]\nbudget = \"200ms\"",
+                "F:2: realtime.budget",
+                "at most realtime.period",
+            ),
+            (
+                "[[rule]]\nusers = [1]\nweight = 0",
+                "F:3: rule.weight",
+                "expected a whole number from 1 to 10000",
+            ),
+            (
+                "[[rule]]\nusers = [1]\nmax-priority = 5",
+                "F:3: rule.max-priority",
+                "expected one of low",
+            ),
+            (
+                "[[rule]]\nusers = [1]\n\n[[rule]]\nusers = [2]\nwait = 0",
+                "F:6: rule.wait",
+                "unknown key `wait`",
+            ),
+            (
+                "[[rule]]\nweight = 5",
+                "F:1: rule",
+                "expected users or groups",
+            ),
+            (
+                "[[rule]]\nusers = []\nweight = 5",
+                "F:1: rule",
+                "expected users or groups",
+            ),
+            (
+                "[[rule]]\nusers = [\"root\", \"no such user\"]",
+                "F:2: rule.users",
+                "there is no user \"no such user\"",
+            ),
+            (
+                "[[rule]]\ngroups = [-1]",
+                "F:2: rule.groups",
+                "expected a name or a number",
+            ),
+            (
+                "[[rule]]\ngroups = [4294967296]",
+                "F:2: rule.groups",
+                "expected a name or a number",
+            ),
+            (
+                "[[rule]]\ngroups = [1]\nreserved-percentage = 5",
+                "F:3: rule.reserved-percentage",
+                "with users only",
+            ),
+            (
+                "[[rule]]\nusers = [1, 2]\nreserved-percentage = 30\n[[rule]]\nusers = [3]\nreserved-percentage = 41",
+                "F:6: rule.reserved-percentage",
+                "101 percent reserved in all, expected at most 100",
+            ),
+            ("[rule]\nusers = [1]", "F:1: rule", "expected a sequence"),
+        ] {
+            let error = checked(text).unwrap_err();
+            assert!(error.starts_with(&format!("{place}: ")), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_of_limits_says_what_the_broker_is_told() {
+        let config = checked(
+            "[limits]\nmemory = \"25%\"\n[[rule]]\nusers = [\"root\", 1000]\nweight = 200\nreserved-percentage = 50\n\
+             memory = \"2G\"\n[[rule]]\ngroups = [\"root\"]\nmax-priority = \"realtime\"",
+        )
+        .unwrap();
+        let limits = config.broker().limits;
+        assert_eq!(limits.client.memory, Some(Amount::Percent(25)));
+        let [first, second] = &limits.rules[..] else {
+            panic!("{limits:?}");
+        };
+        assert_eq!(first.users, [0, 1000].into());
+        assert_eq!(first.client.memory, Some(Amount::Bytes(2 << 30)));
+        assert_eq!(
+            (first.user.weight, first.user.reserve_percent),
+            (Some(200), Some(50))
+        );
+        assert_eq!(second.groups, [0].into());
+        assert_eq!(second.client.max_priority, Some(Priority::Realtime));
+    }
+
+    #[test]
     fn nothing_is_a_configuration_too() {
         for text in ["", "\n", "# nothing", "[log]", "\u{feff}[log]"] {
             assert_eq!(checked(text).unwrap(), Config::default(), "{text:?}");
@@ -333,6 +532,11 @@ mod tests {
         let mut merged = table("a = [1, 2]\n[t]\nx = 1\ny = 2");
         merge(&mut merged, table("a = [3]\n[t]\ny = 3\nz = 4"));
         assert_eq!(merged, table("a = [3]\n[t]\nx = 1\ny = 3\nz = 4"));
+
+        let mut merged = table("[[rule]]\nweight = 1\n[[rule]]\nweight = 2");
+        merge(&mut merged, table("[[rule]]\nweight = 3"));
+        let first = table("[[rule]]\nweight = 3\n[[rule]]\nweight = 1\n[[rule]]\nweight = 2");
+        assert_eq!(merged, first);
     }
 
     #[test]

@@ -71,7 +71,30 @@ fn the_shipped_file_says_the_bounds_that_are_checked() {
         );
         bounds += 1;
     }
-    assert_eq!(bounds, 9);
+    assert_eq!(bounds, 19);
+}
+
+#[test]
+fn the_example_of_a_rule_has_every_key_of_rules() {
+    let (_, example) = SHIPPED.split_once("# [[rule]]\n").unwrap();
+    let (example, _) = example.split_once("\n\n").unwrap();
+    let lines = example.lines().map(|line| line.strip_prefix("# ").unwrap());
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let table: toml::Table = toml::from_str(&text).unwrap();
+    let rule = toml::Table::from_iter([(
+        "rule".to_owned(),
+        toml::Value::Array(vec![table.clone().into()]),
+    )]);
+    let config = Config::deserialize(rule).unwrap();
+    assert_eq!(config.rule.len(), 1);
+    let wrong: toml::Table = toml::from_str("[[rule]]\nnonsense = 1").unwrap();
+    let error = Config::deserialize(wrong).unwrap_err();
+    let (_, names) = error.message().split_once("expected").unwrap();
+    let keys: BTreeSet<&str> = names.split('`').skip(1).step_by(2).collect();
+    assert_eq!(
+        table.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        keys
+    );
 }
 
 #[test]
@@ -104,7 +127,9 @@ fn keys() -> BTreeSet<String> {
             .collect()
     };
     let tables = allowed("nonsense = 1");
-    let keys = tables.iter().flat_map(|table| {
+    // Of rules there is an example, in a comment.
+    let tables = tables.iter().filter(|table| *table != "rule");
+    let keys = tables.flat_map(|table| {
         let keys = allowed(&format!("{table}.nonsense = 1")).into_iter();
         keys.map(move |key| format!("{table}.{key}"))
     });

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use vkmps_bus::LogLevel;
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::quota::Amount;
 
 /// A whole number within bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,30 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for TimeOrNever<MIN, 
     }
 }
 
+/// An amount of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory(Amount);
+
+impl Memory {
+    /// All there is.
+    pub(super) const ALL: Self = Self(Amount::ALL);
+
+    /// The amount.
+    pub(crate) fn amount(self) -> Amount {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Memory {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let expected = "an amount such as \"512M\" or \"2G\", or a part from \"1%\" to \"100%\"";
+        checked(from, expected.to_owned(), |given| match given {
+            Scalar::Text(text) => text.parse().ok().map(Self),
+            Scalar::Number(_) => None,
+        })
+    }
+}
+
 /// Which Vulkan device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum DeviceIndex {
@@ -212,6 +237,13 @@ pub(super) fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<Priority, D
     )
 }
 
+/// A priority that need not be there.
+pub(super) fn some_priority<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Priority>, D::Error> {
+    priority(from).map(Some)
+}
+
 fn named<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, T)]) -> Result<T, D::Error> {
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     checked(
@@ -228,13 +260,13 @@ fn named<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, T)]) -> Resu
 }
 
 /// What a value may be before it is looked at.
-enum Scalar<'a> {
+pub(super) enum Scalar<'a> {
     Number(i64),
     Text(&'a str),
 }
 
 /// A value that `read` takes, else an error that says what was expected.
-fn checked<'de, D, T, R>(from: D, expected: String, read: R) -> Result<T, D::Error>
+pub(super) fn checked<'de, D, T, R>(from: D, expected: String, read: R) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     R: Fn(Scalar<'_>) -> Option<T>,
