@@ -1,6 +1,8 @@
 //! The rings of a session: [`Producer`] in the client, [`Consumer`] in the engine, [`SessionRegion`] for the page above them.
 //! The layout is [`vkmps_protocol::ring`]'s.
 
+mod lane;
+
 use crate::memory::Region;
 use crate::wake::{futex_wait, futex_wake_all};
 use std::os::fd::AsFd;
@@ -9,7 +11,6 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::limits::{MAX_STREAMS, RING_PAYLOAD_BYTES, RING_RECORDS};
-use vkmps_protocol::message::Priority;
 use vkmps_protocol::ring::{REGION_BYTES, Record, record_offset, session, stream, stream_offset};
 use zerocopy::IntoBytes;
 
@@ -156,22 +157,6 @@ impl SessionRegion {
                     .unwrap_or(ErrorCode::DaemonLost),
             ),
         }
-    }
-
-    /// Says in which lane the session's work runs (daemon).
-    pub fn set_lane(&self, priority: Priority, demoted: bool) {
-        let mark = if demoted { session::DEMOTED } else { 0 };
-        self.0
-            .u32(session::LANE)
-            .store((1 + priority as u32) | mark, Ordering::Release);
-    }
-
-    /// The lane of the session's work and whether it runs one lower (client); `None` while nothing was said.
-    pub fn lane(&self) -> Option<(Priority, bool)> {
-        let word = self.0.u32(session::LANE).load(Ordering::Acquire);
-        let index = (word & !session::DEMOTED).checked_sub(1)?;
-        let priority = Priority::ALL.get(usize::try_from(index).ok()?)?;
-        Some((*priority, word & session::DEMOTED != 0))
     }
 
     /// The client's side of a stream.
@@ -593,20 +578,6 @@ mod tests {
         assert!(!region.ask_for_doorbell());
         assert!(region.mark_dirty(2));
         assert!(!region.mark_dirty(2));
-    }
-
-    #[test]
-    fn a_lane_is_read_as_it_was_written() {
-        let region = region();
-        assert_eq!(region.lane(), None);
-        for priority in Priority::ALL {
-            for demoted in [false, true] {
-                region.set_lane(priority, demoted);
-                assert_eq!(region.lane(), Some((priority, demoted)));
-            }
-        }
-        region.0.u32(session::LANE).store(99, Ordering::Relaxed);
-        assert_eq!(region.lane(), None);
     }
 
     #[test]
