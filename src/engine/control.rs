@@ -8,15 +8,17 @@ use crate::session::{Buffer, Session};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 use vkmps_gpu::{Batch, Error, Memory, Timing};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::wake;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{ChunkSource, FromEngine, ToEngine};
-use vkmps_protocol::handle::{ChunkId, SessionId};
+use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::recorder::Event;
-use vkmps_scheduler::Input;
+use vkmps_protocol::share::NO_CAP;
+use vkmps_scheduler::{Input, Policy, Realtime, Share};
 
 impl Engine {
     /// Takes all messages in that are there.
@@ -54,13 +56,14 @@ impl Engine {
             ToEngine::AddSession {
                 session,
                 slot,
-                uid: _,
+                uid,
                 priority,
-                weight: _,
-                cap_percent: _,
+                weight,
+                cap_percent,
             } => {
                 let (region, doorbell) = (next()?, next()?);
-                self.add_session(session, slot, &region, doorbell, priority)?;
+                self.add_session(session, slot, &region, doorbell, (uid, priority))?;
+                self.set_client_share(session, weight, cap_percent);
             }
             ToEngine::RemoveSession { session } => self.close(session),
             ToEngine::AddChunk {
@@ -160,10 +163,39 @@ impl Engine {
                     (session.max_streams, session.max_submits) = (streams, submits);
                 }
             }
-            // The scheduler does not know of these.
-            ToEngine::SetClientShare { .. }
-            | ToEngine::SetUserShare { .. }
-            | ToEngine::SetPolicy { .. } => {}
+            ToEngine::SetClientShare {
+                session,
+                weight,
+                cap_percent,
+            } => self.set_client_share(session, weight, cap_percent),
+            ToEngine::SetUserShare {
+                uid,
+                weight,
+                cap_percent,
+                reserve_percent,
+            } => {
+                let share = Share {
+                    reserve: reserve_percent,
+                    ..share(weight, cap_percent)
+                };
+                let input = Input::UserShare { uid, share };
+                self.scheduler.handle(input, self.now, &mut self.actions);
+            }
+            ToEngine::SetPolicy {
+                mode,
+                loop_slice_quota: _,
+                realtime_budget_us,
+                realtime_period_us,
+            } => {
+                let realtime = Realtime {
+                    budget: Duration::from_micros(u64::from(realtime_budget_us)),
+                    period: Duration::from_micros(u64::from(realtime_period_us)),
+                };
+                // A budget of all the time is none.
+                let realtime = Some(realtime).filter(|limit| limit.budget < limit.period);
+                let input = Input::PolicyChanged(Policy { mode, realtime });
+                self.scheduler.handle(input, self.now, &mut self.actions);
+            }
             ToEngine::Ping { nonce } => self.tell(FromEngine::Pong { nonce }),
         }
         Ok(())
@@ -175,7 +207,7 @@ impl Engine {
         slot: u32,
         region: &OwnedFd,
         doorbell: OwnedFd,
-        priority: Priority,
+        (uid, priority): (u32, Priority),
     ) -> Result<(), Failure> {
         let slot = Slot::new(slot).ok_or(Failure::Daemon("ledger slot out of range"))?;
         let region = SessionRegion::map(region)?;
@@ -185,7 +217,8 @@ impl Engine {
         });
         self.watch_doorbell(index, &doorbell)?;
         self.ledger.assign(slot, id);
-        let session = Session::new(id, slot, region, doorbell, priority);
+        let client = self.scheduler.join(uid, priority);
+        let session = Session::new(id, slot, region, doorbell, client);
         // The client may have written before the engine knew of it. Its doorbell is not for us to ring: the client shares
         // the eventfd with its flags, and may have made it one that is full and blocks.
         let waits = session.region.ask_for_doorbell();
@@ -201,14 +234,27 @@ impl Engine {
         let Some(&index) = self.names.get(&id) else {
             return;
         };
-        let Some(session) = self.sessions[index].as_mut() else {
+        // One that is closing has left the scheduler.
+        let Some(session) = self.sessions[index]
+            .as_ref()
+            .filter(|session| !session.closing)
+        else {
             return;
         };
-        // Of streams that are opened later, too.
-        session.priority = priority;
-        for stream in session.streams.iter().flatten() {
-            let stream = stream.key;
-            let input = Input::PriorityChanged { stream, priority };
+        let client = session.client;
+        let input = Input::PriorityChanged { client, priority };
+        self.scheduler.handle(input, self.now, &mut self.actions);
+    }
+
+    fn set_client_share(&mut self, id: SessionId, weight: u16, cap_percent: u8) {
+        let session = self
+            .names
+            .get(&id)
+            .and_then(|index| self.sessions[*index].as_ref());
+        // One that is closing has left the scheduler.
+        if let Some(session) = session.filter(|session| !session.closing) {
+            let (client, share) = (session.client, share(weight, cap_percent));
+            let input = Input::ClientShare { client, share };
             self.scheduler.handle(input, self.now, &mut self.actions);
         }
     }
@@ -234,6 +280,10 @@ impl Engine {
                 &mut self.actions,
             );
         }
+        let left = Input::Left {
+            client: session.client,
+        };
+        self.scheduler.handle(left, self.now, &mut self.actions);
         session.objects = crate::session::Objects::default();
         if session.is_over() {
             self.gone.push(index);
@@ -284,6 +334,7 @@ impl Engine {
                         self.programs.insert(
                             hash,
                             Arc::new(Program {
+                                key: program_key(hash),
                                 pipeline,
                                 interface,
                                 descriptors,
@@ -425,6 +476,20 @@ impl Engine {
         }
         Ok(true)
     }
+}
+
+fn share(weight: u16, cap_percent: u8) -> Share {
+    Share {
+        weight,
+        cap: Some(cap_percent).filter(|percent| *percent != NO_CAP),
+        reserve: 0,
+    }
+}
+
+/// Enough of a hash to tell programs apart.
+fn program_key(hash: ProgramHash) -> u64 {
+    let first = hash.0.first_chunk().copied().unwrap_or_default();
+    u64::from_le_bytes(first)
 }
 
 /// Texts from drivers have no limit of their own.

@@ -20,8 +20,12 @@ impl Engine {
     /// Nothing moved in this turn: find out whether to poll again, or sleep until something does.
     pub(crate) fn idle(&mut self) -> Result<(), Failure> {
         if self.scheduler.gathering() {
-            // Work waits for company, microseconds; nothing would wake us when that is over.
-            std::hint::spin_loop();
+            // Work waits for company, or the device for a client, microseconds; nothing would wake us when that is over.
+            if self.polls {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
             return Ok(());
         }
         let quiet = self.now.saturating_sub(self.progressed);
@@ -150,13 +154,16 @@ impl Engine {
             .queues
             .iter()
             .filter(|queue| self.polls && !queue.flights.is_empty());
-        let first = due
+        let due = due
             .filter_map(|queue| queue.pace.due())
             .filter(|due| *due > self.now + ALARM_BEFORE)
-            .min();
+            .map(|due| due - ALARM_BEFORE);
+        // Somebody's cap allows more work then, though nothing else happens.
+        let first = due.chain(self.scheduler.due()).min();
         let result = match first {
             Some(due) => {
-                let rest = (due - self.now).saturating_sub(ALARM_BEFORE);
+                // Zero would disarm it.
+                let rest = due.saturating_sub(self.now).max(Duration::from_nanos(1));
                 self.alarm
                     .set(Expiration::OneShot(rest.into()), TimerSetTimeFlags::empty())
             }

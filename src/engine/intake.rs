@@ -105,13 +105,13 @@ impl Engine {
             else {
                 return Ok(Ok(()));
             };
-            let (scheduler, region, priority) =
-                (&mut self.scheduler, &session.region, session.priority);
+            let (scheduler, region, client) =
+                (&mut self.scheduler, &session.region, session.client);
             let stream = session.streams[number].get_or_insert_with(|| {
                 Box::new(Stream::new(
                     region.consumer(number),
                     region.completion(number),
-                    scheduler.open(priority),
+                    scheduler.open(client),
                 ))
             });
             self.payload.clear();
@@ -187,7 +187,8 @@ impl Engine {
                 session.jobs += 1;
                 let state = self.jobs.get_mut(job);
                 (state.session, state.stream) = (index, number);
-                (state.number, state.accepted, state.last_level) = (value, now, None);
+                let work = state.work();
+                (state.number, state.accepted, state.program) = (value, now, work.program);
                 state.payload_bytes = payload.len();
                 session.queued_bytes += payload.len();
                 session.counters.queued += 1;
@@ -203,6 +204,7 @@ impl Engine {
                     hazards: &state.hazards,
                     order,
                     stages,
+                    work,
                 };
                 self.scheduler.handle(input, now, &mut self.actions);
                 return Ok(Ok(()));

@@ -7,11 +7,13 @@ use std::time::Duration;
 use vkmps_gpu::{Memory, Pipeline};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::program::Interface;
-use vkmps_scheduler::{Hazard, JobKey};
+use vkmps_scheduler::{Hazard, JobKey, Work};
 
 /// A pipeline and what its dispatches must bring; shared by all sessions that know it.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// Tells programs apart where a collision does no harm.
+    pub(crate) key: u64,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) interface: Interface,
     /// Descriptors over all bindings.
@@ -31,8 +33,8 @@ pub(crate) struct Job {
     pub(crate) number: u64,
     /// When it was accepted.
     pub(crate) accepted: Duration,
-    /// The level of its last piece, by its number on the queue, if there was one.
-    pub(crate) last_level: Option<u32>,
+    /// Stands for the programs that it runs.
+    pub(crate) program: u64,
     /// Bytes of the payload it came from.
     pub(crate) payload_bytes: usize,
     pub(crate) steps: Vec<Step>,
@@ -171,6 +173,25 @@ impl Job {
             .map(|(index, begin, part)| (&self.steps[index], part.start - begin..part.end - begin))
     }
 
+    /// What the scheduler foresees its cost from.
+    pub(crate) fn work(&self) -> Work {
+        let mut program = 0_u64;
+        for step in &self.steps {
+            let key = match step {
+                Step::Dispatch { program, .. } => program.key,
+                Step::Copy { .. } => 1,
+                Step::Fill { .. } => 2,
+                Step::Update { .. } => 3,
+            };
+            program = (program.rotate_left(5) ^ key).wrapping_mul(MIX);
+        }
+        Work {
+            program,
+            units: self.units(),
+            divisible: true,
+        }
+    }
+
     /// Drops what only recording needs.
     pub(crate) fn recorded(&mut self) {
         let (dispatches, failure) = (self.dispatches, self.failure);
@@ -204,6 +225,9 @@ impl Step {
 pub(crate) fn bytes_of(units: &Range<u64>, bytes: u64) -> Range<u64> {
     units.start * BLOCK_BYTES..units.end.saturating_mul(BLOCK_BYTES).min(bytes)
 }
+
+/// 2^64 over the golden ratio: spreads what is multiplied by it.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// All jobs, by key; slots and their lists are reused.
 #[derive(Debug, Default)]

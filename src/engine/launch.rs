@@ -6,7 +6,8 @@ use std::time::Duration;
 use vkmps_gpu::{Batch, Error, Timing};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::FromEngine;
-use vkmps_scheduler::{Action, Input, JobKey, Level};
+use vkmps_protocol::recorder::Event;
+use vkmps_scheduler::{Action, ClientKey, Input, JobKey, Level};
 
 impl Engine {
     /// Gives the device what the scheduler wants it to have. True if anything was launched.
@@ -25,12 +26,32 @@ impl Engine {
                     launched = true;
                     self.submit_levels(queue, levels)?;
                 }
-                Action::Retired(job) => self.retire(job, false),
-                Action::Dropped(job) => self.retire(job, true),
+                Action::Retired { job, device_time } => self.retire(job, Some(device_time)),
+                Action::Dropped(job) => self.retire(job, None),
+                Action::Demoted(client) => self.tell_demoted(client, true),
+                Action::Restored(client) => self.tell_demoted(client, false),
             }
         }
         self.actions = actions;
         Ok(launched)
+    }
+
+    /// A REALTIME client has used up its budget, or has a new one.
+    fn tell_demoted(&mut self, client: ClientKey, demoted: bool) {
+        let sessions = self.sessions.iter().flatten();
+        let Some(session) = sessions
+            .into_iter()
+            .find(|session| session.client == client)
+        else {
+            return;
+        };
+        let session = session.id;
+        let event = match demoted {
+            true => Event::Demoted,
+            false => Event::Restored,
+        };
+        self.recorder.mark(session, event, self.now);
+        self.tell(FromEngine::Demoted { session, demoted });
     }
 
     fn submit_levels(&mut self, queue: usize, levels: Vec<Level>) -> Result<(), Failure> {
@@ -48,8 +69,8 @@ impl Engine {
                 Ok(batch) => Some(batch),
                 // Clients may take all memory there is: this level's jobs fail, in their turn, and nobody else's.
                 Err(error @ (Error::OutOfDeviceMemory | Error::OutOfHostMemory)) => {
-                    for key in &level.jobs {
-                        let job = self.jobs.get_mut(*key);
+                    for piece in &level.pieces {
+                        let job = self.jobs.get_mut(piece.job);
                         job.recorded();
                         job.failure = Some(code(&error));
                     }
@@ -140,15 +161,9 @@ impl Engine {
                 }
                 match flight.purpose {
                     Purpose::Level => {
-                        let over = self.actions.len();
-                        self.scheduler.handle(
-                            Input::LevelCompleted { queue },
-                            self.now,
-                            &mut self.actions,
-                        );
-                        if ran {
-                            self.charge(took, over);
-                        }
+                        let took = if ran { took } else { Duration::ZERO };
+                        let input = Input::LevelCompleted { queue, took };
+                        self.scheduler.handle(input, self.now, &mut self.actions);
                     }
                     Purpose::Clear {
                         session,
@@ -165,26 +180,8 @@ impl Engine {
         Ok(any)
     }
 
-    /// Charges a level's time to the sessions of its jobs: those that retire by the actions from `first` on. Equal parts,
-    /// until there is a model of costs.
-    fn charge(&mut self, took: Duration, first: usize) {
-        let retired = &self.actions[first..];
-        let Some(part) = took.as_nanos().checked_div(retired.len() as u128) else {
-            return;
-        };
-        let part = u64::try_from(part).unwrap_or(u64::MAX);
-        for action in retired {
-            if let Action::Retired(key) = action
-                && let Some(session) = self.sessions[self.jobs.get(*key).session].as_mut()
-            {
-                let now_ns = self.recorder.at_ns(self.now);
-                session.counters.charge(part, now_ns);
-            }
-        }
-    }
-
-    /// A job is over, or will never run.
-    fn retire(&mut self, key: JobKey, dropped: bool) {
+    /// A job is over, after so much of the device's time, or will never run.
+    fn retire(&mut self, key: JobKey, device_time: Option<Duration>) {
         let job = self.jobs.get(key);
         let (index, number, failure) = (job.session, job.stream, job.failure);
         let (payload_bytes, dispatches) = (job.payload_bytes, job.dispatches);
@@ -195,6 +192,13 @@ impl Engine {
         session.jobs -= 1;
         session.queued_bytes -= payload_bytes;
         session.counters.queued -= 1;
+        let dropped = device_time.is_none();
+        if let Some(time) = device_time {
+            let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            session
+                .counters
+                .charge(time_ns, self.recorder.at_ns(self.now));
+        }
         if !dropped && failure.is_none() {
             session.counters.dispatches += u64::from(dispatches);
         }

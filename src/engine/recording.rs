@@ -6,14 +6,7 @@ use crate::job::{Job, Jobs, Step, bytes_of};
 use std::ops::Range;
 use vkmps_gpu::{Batch, Bind, Error, Part, Timing, Word};
 use vkmps_protocol::ErrorCode;
-use vkmps_scheduler::{JobKey, Level};
-
-/// Work units of a job that run in one level. The pieces of a job are recorded in order.
-#[derive(Debug, Clone)]
-pub(crate) struct Piece {
-    pub(crate) job: JobKey,
-    pub(crate) units: Range<u64>,
-}
+use vkmps_scheduler::{JobKey, Level, Piece};
 
 impl Engine {
     /// A batch with everything of a level. Jobs with guarded loops are listed, each with its budget.
@@ -26,17 +19,12 @@ impl Engine {
     ) -> Result<Batch, Error> {
         let mut batch = self.spare_batch(queue, timing)?;
         batch.begin()?;
-        let whole = level.jobs.iter().map(|job| Piece {
-            job: *job,
-            units: 0..self.jobs.get(*job).units(),
-        });
-        let pieces: Vec<_> = whole.collect();
-        for piece in &pieces {
+        for piece in &level.pieces {
             if self.jobs.get(piece.job).has_guarded_loops() {
                 guarded.push((piece.job, batch.budget(self.loop_budget)?));
             }
         }
-        record(&mut batch, &mut self.jobs, &pieces, guarded)?;
+        record(&mut batch, &mut self.jobs, &level.pieces, guarded)?;
         batch.end()?;
         Ok(batch)
     }
@@ -52,7 +40,7 @@ fn record(
     let mut broken = Vec::new();
     let mut binds = Vec::new();
     let stages = |piece: &Piece| match jobs.get(piece.job) {
-        job if job.failure.is_none() => job.stages_in(&piece.units),
+        job if job.failure.is_none() => job.stages_in(&(piece.from..piece.to)),
         _ => 0..0,
     };
     let count = pieces.iter().map(|piece| stages(piece).len()).max();
@@ -72,7 +60,7 @@ fn record(
                 continue;
             }
             let job = jobs.get(piece.job);
-            for (step, units) in job.parts(stage, &piece.units) {
+            for (step, units) in job.parts(stage, &(piece.from..piece.to)) {
                 match record_step(batch, job, step, units, word, &mut binds) {
                     Ok(()) => {}
                     // The checks before this one let something through: its owner's problem, nobody else's.
@@ -90,7 +78,7 @@ fn record(
     }
     for piece in pieces {
         let job = jobs.get_mut(piece.job);
-        if piece.units.end >= job.units() || job.failure.is_some() {
+        if piece.last || job.failure.is_some() {
             // The batches hold what it uses from here on.
             job.recorded();
         }

@@ -12,8 +12,8 @@ use vkmps_gpu::Memory;
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_protocol::handle::{ChunkId, SessionId, Table};
 use vkmps_protocol::limits::MAX_STREAMS;
-use vkmps_protocol::message::Priority;
 use vkmps_protocol::window::Window;
+use vkmps_scheduler::ClientKey;
 
 /// A range of a chunk.
 #[derive(Debug, Clone)]
@@ -40,7 +40,8 @@ pub(crate) struct Session {
     pub(crate) slot: Slot,
     pub(crate) region: SessionRegion,
     pub(crate) doorbell: OwnedFd,
-    pub(crate) priority: Priority,
+    /// Its place in the scheduler.
+    pub(crate) client: ClientKey,
     pub(crate) objects: Objects,
     pub(crate) streams: Vec<Option<Box<Stream>>>,
     /// Jobs that are queued or in flight.
@@ -77,14 +78,14 @@ impl Session {
         slot: Slot,
         region: SessionRegion,
         doorbell: OwnedFd,
-        priority: Priority,
+        client: ClientKey,
     ) -> Self {
         Self {
             id,
             slot,
             region,
             doorbell,
-            priority,
+            client,
             objects: Objects::default(),
             streams: (0..MAX_STREAMS).map(|_| None).collect(),
             jobs: 0,

@@ -32,6 +32,13 @@ impl Lanes {
             (Priority::Low | Priority::Medium, queues) => 2..queues,
         }
     }
+
+    /// The lowest priority whose queue it is.
+    pub(crate) fn home(self, queue: usize) -> Priority {
+        let all = Priority::ALL.into_iter();
+        let mut owners = all.filter(|priority| self.of(*priority).contains(&queue));
+        owners.next().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -13,26 +13,49 @@
 //! * Jobs of several stages (with barriers inside) share levels among themselves, not with plain ones, which they
 //!   would hold up.
 //!
-//! Priorities order the candidates of a launch; each lower one keeps a place in it, so that none starves. Weights, caps
-//! and slices build on this.
+//! Priorities order the candidates of a launch. While somebody of a higher priority is there, or was a second ago, all
+//! lower ones together have two *slices* in flight, levels of bounded length: that is what the higher one may have to wait
+//! for. Long jobs are cut into *pieces* for that, ranges of their work units, and among clients of one priority too. A
+//! lower priority that was passed over gets a level now and then, so that none starves.
+//!
+//! Within a priority users have shares of the device's time by weight, and so have the clients of a user: what they are
+//! served is charged to them as [`Work`] of its kind usually takes with the device for itself, and corrected by what it
+//! took. Jobs of similar length share a level; one of unknown length has its first for itself. Caps are duty cycles of
+//! that same time, reserves come before everything, a REALTIME user who exceeds its budget runs as HIGH for a while.
 #![forbid(unsafe_code)]
 
+mod account;
+mod bucket;
+mod cost;
+mod fair;
+mod fill;
 mod hazard;
 mod lanes;
 mod level;
+mod policy;
+mod ranking;
+mod share;
 #[cfg(test)]
 mod simulation;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use cost::Work;
+use cost::{Priors, Sample};
 pub use hazard::Hazard;
 pub use lanes::Lanes;
-use level::Builder;
+use level::Launched;
+pub use policy::{Policy, Realtime, Share, Slices};
+use share::{LANES, Shares};
 use std::collections::VecDeque;
 use std::time::Duration;
-use stream::{Listed, Stream};
+use stream::{Listed, Pending, Stream};
 use vkmps_protocol::message::Priority;
+
+/// A client, by the slot that [`Scheduler::join`] gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientKey(pub u32);
 
 /// A stream, by the slot that [`Scheduler::open`] gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,18 +89,43 @@ pub enum Input<'a> {
         order: Order,
         /// Parts separated by barriers; at least 1.
         stages: u32,
+        /// What it runs, to foresee what it costs.
+        work: Work,
     },
     /// The oldest level of a queue has completed.
     LevelCompleted {
         /// Which queue.
         queue: usize,
+        /// From its start, or the end of the level before it, to its end; zero if it never ran.
+        took: Duration,
     },
-    /// The stream's work has another priority from now on, what is queued included.
+    /// The client's work has another priority from now on, what is queued included.
     PriorityChanged {
         /// Which.
-        stream: StreamKey,
+        client: ClientKey,
         /// Its lane.
         priority: Priority,
+    },
+    /// The client has another share from now on.
+    ClientShare {
+        /// Which.
+        client: ClientKey,
+        /// Among its user's clients.
+        share: Share,
+    },
+    /// A user has another share from now on, whether it has clients or not.
+    UserShare {
+        /// Which.
+        uid: u32,
+        /// Among all users.
+        share: Share,
+    },
+    /// Other rules from now on.
+    PolicyChanged(Policy),
+    /// The client opens no stream any more; its slot is free when those that it has are gone.
+    Left {
+        /// Which.
+        client: ClientKey,
     },
     /// The stream's owner is gone: what is not in flight is dropped, and the slot is free when nothing is in flight.
     Closed {
@@ -97,31 +145,55 @@ pub enum Action {
         levels: Vec<Level>,
     },
     /// A job is over. Reported in order within a stream.
-    Retired(JobKey),
-    /// A job of a closed stream will never run.
+    Retired {
+        /// Which.
+        job: JobKey,
+        /// Its part of the device's time.
+        device_time: Duration,
+    },
+    /// A job of a closed stream will never run, or not to its end.
     Dropped(JobKey),
+    /// The client's user has used up its REALTIME budget: it runs as HIGH until [`Action::Restored`].
+    Demoted(ClientKey),
+    /// A new period of the budget has begun.
+    Restored(ClientKey),
 }
 
-/// Jobs that run together.
+/// Pieces that run together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// In the order of submission within each stream.
-    pub jobs: Vec<JobKey>,
-    /// Most stages of any of its jobs.
-    pub stages: u32,
+    pub pieces: Vec<Piece>,
+}
+
+/// A range of a job's work units. Pieces of one job come in order, each in a later level of one queue than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Which.
+    pub job: JobKey,
+    /// First unit.
+    pub from: u64,
+    /// First unit behind it.
+    pub to: u64,
+    /// Other clients were served since the piece before this one.
+    pub preempted: bool,
+    /// Nothing of the job is left.
+    pub last: bool,
 }
 
 /// Properties of the device that matter here.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// Hardware queues, at least 1.
-    pub queues: usize,
+    /// Hardware queues. Those of a priority are kept for it while there is work of it; higher ones may use them, too.
+    pub lanes: Lanes,
     /// Jobs of a level at most.
     pub level_jobs: usize,
     /// A launch takes at least this many jobs, if there are, before work is spread over further queues.
     pub spread_jobs: usize,
     /// How long a smaller number of jobs waits for company while other queues are busy and jobs come quickly.
     pub gather: Duration,
+    /// How long pieces may be.
+    pub slices: Slices,
 }
 
 /// The state machine.
@@ -130,18 +202,30 @@ pub struct Scheduler {
     config: Config,
     streams: Vec<Stream>,
     free: Vec<u32>,
-    /// Streams that are bound to no queue and have work, by priority.
-    lanes: [VecDeque<StreamKey>; LANES],
+    shares: Shares,
+    priors: Priors,
     queues: Vec<Queue>,
+    device: DeviceTime,
+    lanes: [Ageing; LANES],
+    /// Levels in flight by the priority of their first job.
+    in_flight: [usize; LANES],
     /// Moving average of a level's time on the device.
     level_time: Duration,
-    spare: Vec<Vec<JobKey>>,
+    /// Moving average of how much longer jobs of known length take than that, in 256ths.
+    slowdown: u64,
+    probe: Probe,
+    /// Grows whenever another client is served than before.
+    turn: u64,
+    served: Option<ClientKey>,
+    spare: Vec<Vec<Piece>>,
     waiting: usize,
     /// Moving average of the time between two submits.
     arrival_gap: Duration,
     last_arrival: Duration,
     /// Since when the common lanes have work that waits for company.
     waiting_since: Option<Duration>,
+    /// Since when the device waits for somebody who is behind.
+    holding_since: Option<Duration>,
     /// Since when no launch took anything from the common lanes although they have work.
     hungry_since: Option<Duration>,
 }
@@ -151,52 +235,105 @@ struct Queue {
     /// Levels in flight, oldest first.
     levels: VecDeque<InFlight>,
     launches: usize,
-    /// Streams that are bound to this queue and have more work.
-    bound: VecDeque<StreamKey>,
-    /// When the level that runs now can have begun.
+    /// Streams that are bound to this queue and have more work, by priority, with the number of their entry.
+    bound: [VecDeque<(StreamKey, u32)>; LANES],
+    /// When the level that runs now can have begun, and what the device's time was then.
     begun: Duration,
+    begun_shared: Duration,
+    /// No other queue was at work since then.
+    alone: bool,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    jobs: Vec<(JobKey, StreamKey)>,
+    pieces: Vec<Launched>,
+    lane: usize,
+    /// Its only job is being measured.
+    probe: bool,
     last_of_launch: bool,
+}
+
+/// Time of the device: jobs that run at the same time, on whichever queue, have equal parts of it.
+#[derive(Debug, Default)]
+struct DeviceTime {
+    at: Duration,
+    /// What one job would have had.
+    time: Duration,
+    /// Jobs of the first levels of all queues.
+    jobs: u32,
+    /// Queues at work.
+    queues: usize,
+}
+
+/// Running one job alone now and then, to know its length: for one part in a hundred of the time at most.
+#[derive(Debug, Default)]
+struct Probe {
+    /// Nothing is launched until nothing runs, since then.
+    quiet_since: Option<Duration>,
+    /// The job runs; the device was kept free for it since then.
+    since: Option<Duration>,
+    begins: bool,
+    next: Duration,
+}
+
+/// How long a lane was passed over.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ageing {
+    since: Option<Duration>,
+    /// When it is next to have a level although others come first.
+    due: Duration,
 }
 
 impl Scheduler {
     /// Nothing queued, nothing in flight.
     pub fn new(config: Config) -> Self {
-        assert!(config.queues >= 1 && config.level_jobs >= 1);
-        let queues = (0..config.queues).map(|_| Queue::default()).collect();
+        assert!(config.level_jobs >= 1);
+        let queues = (0..config.lanes.queues()).map(|_| Queue::default());
+        let queues = queues.collect();
         Self {
             config,
             streams: Vec::new(),
             free: Vec::new(),
-            lanes: Default::default(),
+            shares: Shares::default(),
+            priors: Priors::default(),
             queues,
+            device: DeviceTime::default(),
+            lanes: Default::default(),
+            in_flight: [0; LANES],
             // Unknown work is taken for long until it has shown to be short.
             level_time: LONG_LEVEL,
+            slowdown: 256,
+            probe: Probe::default(),
+            turn: 0,
+            served: None,
             spare: Vec::new(),
             waiting: 0,
             arrival_gap: SLOW_ARRIVALS * 16,
             last_arrival: Duration::ZERO,
             waiting_since: None,
+            holding_since: None,
             hungry_since: None,
         }
     }
 
-    /// A slot for a new stream.
-    pub fn open(&mut self, priority: Priority) -> StreamKey {
+    /// A slot for a new client of a user.
+    pub fn join(&mut self, uid: u32, priority: Priority) -> ClientKey {
+        self.shares.join(uid, priority)
+    }
+
+    /// A slot for a new stream of a client that has not left.
+    pub fn open(&mut self, client: ClientKey) -> StreamKey {
+        self.shares.opened(client);
         if let Some(slot) = self.free.pop() {
-            self.streams[slot as usize] = Stream::new(priority);
+            self.streams[slot as usize] = Stream::new(client);
             return StreamKey(slot);
         }
         let slot = u32::try_from(self.streams.len()).expect("sessions times streams is below 2^32");
-        self.streams.push(Stream::new(priority));
+        self.streams.push(Stream::new(client));
         StreamKey(slot)
     }
 
-    /// Jobs that are queued and not in flight.
+    /// Jobs of which anything is not in flight yet.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
@@ -208,6 +345,7 @@ impl Scheduler {
 
     /// Takes an input in. Launches come from [`Self::launch`], so that several inputs share one.
     pub fn handle(&mut self, input: Input<'_>, now: Duration, actions: &mut Vec<Action>) {
+        self.shares.now_ns = ns(now);
         match input {
             Input::Submitted {
                 stream,
@@ -215,54 +353,56 @@ impl Scheduler {
                 hazards,
                 order,
                 stages,
+                work,
             } => {
                 self.waiting += 1;
                 self.arrived(now);
-                self.streams[stream.0 as usize].push(job, hazards, order, stages);
+                let state = &mut self.streams[stream.0 as usize];
+                let client = state.client;
+                let units = work.units.max(1);
+                let work = Work { units, ..work };
+                let kind = self
+                    .shares
+                    .client_mut(client)
+                    .costs
+                    .kind(work, &self.priors);
+                let job = Pending {
+                    job,
+                    hazards: hazards.len(),
+                    order,
+                    stages,
+                    work,
+                    kind,
+                    done: 0,
+                };
+                state.push(job, hazards);
+                self.shares.queued(client);
                 self.list(stream);
             }
-            Input::LevelCompleted { queue } => self.completed(queue, now, actions),
-            Input::PriorityChanged { stream, priority } => self.change_priority(stream, priority),
-            Input::Closed { stream } => {
-                let state = &mut self.streams[stream.0 as usize];
-                state.closed = true;
-                while let Some(job) = state.pop() {
-                    self.waiting -= 1;
-                    actions.push(Action::Dropped(job));
-                }
-                self.release(stream);
+            Input::LevelCompleted { queue, took } => self.completed(queue, took, now, actions),
+            Input::PriorityChanged { client, priority } => {
+                self.shares.set_priority(client, priority);
             }
+            Input::ClientShare { client, share } => self.shares.set_share(client, share),
+            Input::UserShare { uid, share } => self.shares.set_user_share(uid, share),
+            Input::PolicyChanged(policy) => self.shares.set_policy(policy),
+            Input::Left { client } => self.shares.leave(client),
+            Input::Closed { stream } => self.close(stream, actions),
         }
     }
 
-    /// Moves a stream to another lane. What binds it to a queue goes before the lanes either way.
-    fn change_priority(&mut self, key: StreamKey, priority: Priority) {
+    fn close(&mut self, key: StreamKey, actions: &mut Vec<Action>) {
         let stream = &mut self.streams[key.0 as usize];
-        let before = std::mem::replace(&mut stream.priority, priority);
-        if before != priority && stream.listed == Listed::Lane {
-            self.lanes[before as usize].retain(|other| *other != key);
-            self.lanes[priority as usize].push_back(key);
+        stream.closed = true;
+        while let Some(job) = stream.pop() {
+            self.waiting -= 1;
+            self.shares.over(stream.client);
+            actions.push(Action::Dropped(job));
         }
-    }
-
-    /// Fills queues that want work.
-    pub fn launch(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if self.waiting == 0 {
-            return;
+        if std::mem::replace(&mut stream.listed, Listed::No) == Listed::Lane {
+            self.shares.forget(stream.client, key);
         }
-        for queue in 0..self.queues.len() {
-            let launches = self.queues[queue].launches;
-            match launches {
-                0 if self.gathers(now) => {}
-                0 => self.fill(queue, true, now, actions),
-                1 => {
-                    let long = self.level_time >= LONG_LEVEL && !self.idle_queue();
-                    let lanes = self.is_hungry(now) || long;
-                    self.fill(queue, lanes, now, actions);
-                }
-                _ => {}
-            }
-        }
+        self.release(key);
     }
 
     fn arrived(&mut self, now: Duration) {
@@ -271,172 +411,6 @@ impl Scheduler {
             .min(SLOW_ARRIVALS * 16);
         self.last_arrival = now;
         self.arrival_gap = (self.arrival_gap * 15 + gap) / 16;
-    }
-
-    /// Whether an idle queue waits a little for more: each launch costs the engine and the device a fixed time, so many
-    /// small ones are slower than few larger ones. Only while others keep the device busy and company is near.
-    fn gathers(&mut self, now: Duration) -> bool {
-        let ready: usize = self.lanes.iter().map(VecDeque::len).sum();
-        if ready == 0 {
-            return false;
-        }
-        let since = *self.waiting_since.get_or_insert(now);
-        let busy = self.queues.iter().any(|queue| queue.launches > 0);
-        let gathers = busy
-            && ready < self.config.spread_jobs
-            && self.arrival_gap < SLOW_ARRIVALS
-            && now.saturating_sub(since) < self.config.gather;
-        if !gathers {
-            self.waiting_since = None;
-        }
-        gathers
-    }
-
-    /// Whether work waits for company, with a queue idle: [`Self::launch`] is to be called again soon, no event tells when.
-    pub fn gathering(&self) -> bool {
-        self.waiting_since.is_some() && self.lanes.iter().any(|lane| !lane.is_empty())
-    }
-
-    /// Whether the common lanes were passed over for long: streams that never run dry would keep every queue to themselves.
-    fn is_hungry(&mut self, now: Duration) -> bool {
-        if self.lanes.iter().all(VecDeque::is_empty) {
-            self.hungry_since = None;
-            return false;
-        }
-        now.saturating_sub(*self.hungry_since.get_or_insert(now)) >= HUNGER
-    }
-
-    fn idle_queue(&self) -> bool {
-        self.queues.iter().any(|queue| queue.launches == 0)
-    }
-
-    /// Builds one launch for a queue from its bound streams and, where `lanes`, from the common ones.
-    fn fill(&mut self, queue: usize, lanes: bool, now: Duration, actions: &mut Vec<Action>) {
-        let share = if lanes { self.share() } else { 0 };
-        let rounds = if self.level_time >= LONG_LEVEL {
-            1
-        } else {
-            SHORT_LEVELS
-        };
-        let hungry = lanes && self.is_hungry(now);
-        let mut levels = Vec::new();
-        for round in 0..rounds {
-            let share = if round == 0 { share } else { 0 };
-            let level = self.level(queue, share, hungry);
-            let Some((level, jobs)) = level else { break };
-            self.waiting -= jobs.len();
-            self.queues[queue].levels.push_back(InFlight {
-                jobs,
-                last_of_launch: false,
-            });
-            levels.push(level);
-        }
-        if let Some(last) = self.queues[queue]
-            .levels
-            .back_mut()
-            .filter(|_| !levels.is_empty())
-        {
-            last.last_of_launch = true;
-            let queue_state = &mut self.queues[queue];
-            if queue_state.launches == 0 {
-                queue_state.begun = now;
-            }
-            queue_state.launches += 1;
-            actions.push(Action::Launch { queue, levels });
-        }
-    }
-
-    /// Streams of the common lanes that one launch takes: all for one queue while they are few, else an equal part.
-    fn share(&self) -> usize {
-        let ready: usize = self.lanes.iter().map(VecDeque::len).sum();
-        let idle = self
-            .queues
-            .iter()
-            .filter(|queue| queue.launches == 0)
-            .count()
-            .max(1);
-        ready.div_ceil(idle).max(self.config.spread_jobs)
-    }
-
-    /// One level: heads of streams, and what follows them without a conflict. Bound streams come first, unless the
-    /// common ones are hungry.
-    fn level(
-        &mut self,
-        queue: usize,
-        share: usize,
-        hungry: bool,
-    ) -> Option<(Level, Vec<(JobKey, StreamKey)>)> {
-        let mut builder =
-            Builder::new(self.config.level_jobs, self.spare.pop().unwrap_or_default());
-        if hungry {
-            // Stale entries of streams that are common now would be taken for new ones after these are bound again.
-            let streams = &self.streams;
-            self.queues[queue]
-                .bound
-                .retain(|key| streams[key.0 as usize].listed == Listed::Bound(queue));
-        }
-        // A stream is taken from once: what it has left binds it to the queue, behind these.
-        let bound = self.queues[queue].bound.len();
-        if hungry {
-            self.take_common(queue, share, &mut builder);
-            self.take_bound(queue, bound, &mut builder);
-        } else {
-            self.take_bound(queue, bound, &mut builder);
-            self.take_common(queue, share, &mut builder);
-        }
-        builder.finish()
-    }
-
-    /// The first `bound` streams of those bound to the queue.
-    fn take_bound(&mut self, queue: usize, mut bound: usize, builder: &mut Builder) {
-        while bound > 0 && !builder.is_full() {
-            bound -= 1;
-            let Some(key) = self.queues[queue].bound.pop_front() else {
-                break;
-            };
-            if self.streams[key.0 as usize].listed == Listed::Bound(queue) {
-                self.take(key, queue, builder);
-            }
-        }
-    }
-
-    /// At most `share` streams of the common lanes.
-    fn take_common(&mut self, queue: usize, share: usize, builder: &mut Builder) {
-        let mut left = share;
-        for lane in (0..LANES).rev() {
-            let mut candidates = self.lanes[lane].len();
-            // A flood of a higher priority leaves each lower lane one stream of every launch: nobody starves.
-            let lower = self.lanes[..lane].iter();
-            let reserved = lower.filter(|lane| !lane.is_empty()).count();
-            let mut left_here = left.saturating_sub(reserved).max(1).min(left);
-            builder.keep_free(reserved);
-            while candidates > 0 && left_here > 0 && !builder.is_full() {
-                candidates -= 1;
-                let Some(key) = self.lanes[lane].pop_front() else {
-                    break;
-                };
-                if self.streams[key.0 as usize].listed == Listed::Lane {
-                    left -= 1;
-                    left_here -= 1;
-                    if self.take(key, queue, builder) > 0 {
-                        self.hungry_since = None;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Moves what fits from a stream into the level, and says how much; the stream is listed again if work is left.
-    fn take(&mut self, key: StreamKey, queue: usize, builder: &mut Builder) -> usize {
-        let stream = &mut self.streams[key.0 as usize];
-        stream.listed = Listed::No;
-        let taken = builder.take(key, stream);
-        if taken > 0 {
-            stream.queue = Some(queue);
-            stream.in_flight += taken;
-        }
-        self.list(key);
-        taken
     }
 
     /// Puts a stream with work where the next launch finds it.
@@ -448,36 +422,116 @@ impl Scheduler {
         match (stream.queue, stream.listed) {
             (Some(queue), Listed::No | Listed::Lane) => {
                 stream.listed = Listed::Bound(queue);
-                self.queues[queue].bound.push_back(key);
+                stream.entry = stream.entry.wrapping_add(1);
+                let lane = self.shares.lane(stream.client);
+                self.queues[queue].bound[lane].push_back((key, stream.entry));
             }
             (None, Listed::No | Listed::Bound(_)) => {
                 stream.listed = Listed::Lane;
-                self.lanes[stream.priority as usize].push_back(key);
+                self.shares.push(stream.client, key);
             }
             _ => {}
         }
     }
 
-    fn completed(&mut self, queue: usize, now: Duration, actions: &mut Vec<Action>) {
+    fn completed(
+        &mut self,
+        queue: usize,
+        took: Duration,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         let state = &mut self.queues[queue];
         let Some(level) = state.levels.pop_front() else {
             return;
         };
-        let time = now.saturating_sub(state.begun);
-        state.begun = now;
+        self.device.advance(now);
+        let jobs = u32::try_from(level.pieces.len()).unwrap_or(u32::MAX);
+        let elapsed = now.saturating_sub(state.begun);
+        let shared = self.device.time.saturating_sub(state.begun_shared) * jobs;
+        (state.begun, state.begun_shared) = (now, self.device.time);
+        let alone = state.alone;
+        state.alone = self.device.queues == 1;
         if level.last_of_launch {
             state.launches -= 1;
         }
-        self.level_time = (self.level_time * 7 + time) / 8;
-        for (job, key) in level.jobs {
-            actions.push(Action::Retired(job));
+        self.in_flight[level.lane] -= 1;
+        self.device.ended(jobs);
+        match state.levels.front() {
+            Some(next) => self.device.began(next.pieces.len()),
+            None => self.device.queues -= 1,
+        }
+        self.level_time = (self.level_time * 7 + elapsed) / 8;
+        if let Some(since) = self.probe.since.take_if(|_| level.probe) {
+            self.probe.next = now + now.saturating_sub(since) * PROBE_PART;
+        }
+        // Of the time that the caller measured, what was not that of jobs on other queues.
+        let part_ns = match shared < elapsed {
+            true => part(ns(took), ns(shared), ns(elapsed)),
+            false => ns(took),
+        };
+        let alone = alone && level.pieces.len() == 1;
+        self.settle(&level.pieces, ns(took), part_ns, alone, actions);
+    }
+
+    /// Ends the pieces of a level, corrects what they were charged, and learns from what they took.
+    fn settle(
+        &mut self,
+        pieces: &[Launched],
+        level_ns: u64,
+        part_ns: u64,
+        alone: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let lengths = pieces.iter().map(|piece| piece.length_ns).sum();
+        self.note_slowdown(pieces, level_ns);
+        for launched in pieces {
+            let key = launched.stream;
+            let client = self.streams[key.0 as usize].client;
+            let part_ns = part(part_ns, launched.length_ns, lengths);
+            if level_ns > 0 {
+                let sample = Sample {
+                    units: launched.piece.to - launched.piece.from,
+                    part_ns,
+                    level_ns,
+                    alone,
+                    slowdown: self.slowdown,
+                };
+                let costs = &mut self.shares.client_mut(client).costs;
+                let own_ns = costs.learn(launched.kind, launched.whole, sample, &mut self.priors);
+                let charge_ns = part(launched.charged_ns, own_ns, launched.length_ns);
+                if charge_ns != launched.charged_ns {
+                    let less_ns = i128::from(launched.charged_ns) - i128::from(charge_ns);
+                    let less_ns = i64::try_from(less_ns).unwrap_or(i64::MIN);
+                    self.shares.correct(client, less_ns);
+                }
+            }
             let stream = &mut self.streams[key.0 as usize];
             stream.in_flight -= 1;
+            stream.spent_ns = stream.spent_ns.saturating_add(part_ns);
+            if launched.piece.last {
+                let device_time = Duration::from_nanos(std::mem::take(&mut stream.spent_ns));
+                let job = launched.piece.job;
+                actions.push(Action::Retired { job, device_time });
+                self.shares.over(client);
+            }
+            let stream = &mut self.streams[key.0 as usize];
             if stream.in_flight == 0 {
                 stream.queue = None;
                 self.list(key);
                 self.release(key);
             }
+        }
+    }
+
+    fn note_slowdown(&mut self, pieces: &[Launched], level_ns: u64) {
+        let Some(first) = pieces.first().filter(|first| first.length_ns > 0) else {
+            return;
+        };
+        let client = self.streams[first.stream.0 as usize].client;
+        if level_ns > 0 && self.shares.client(client).costs.is_measured(first.kind) {
+            let now = (level_ns.saturating_mul(256) / first.length_ns).clamp(256, 256 * 256);
+            self.slowdown = (self.slowdown * 7 + now) / 8;
         }
     }
 
@@ -487,28 +541,57 @@ impl Scheduler {
         if stream.closed && stream.in_flight == 0 && !stream.released {
             stream.released = true;
             stream.listed = Listed::No;
-            // Stale entries of lanes would make a reused slot appear twice; they are few and rare.
-            for lane in &mut self.lanes {
-                lane.retain(|other| *other != key);
-            }
-            for queue in &mut self.queues {
-                queue.bound.retain(|other| *other != key);
+            let client = stream.client;
+            // Stale entries would be taken for those of who has the slot next; they are few and rare.
+            for bound in self.queues.iter_mut().flat_map(|queue| &mut queue.bound) {
+                bound.retain(|(other, _)| *other != key);
             }
             self.free.push(key.0);
+            self.shares.closed(client);
         }
     }
 
     /// Returns a level's list for reuse.
     pub fn recycle(&mut self, level: Level) {
-        let mut jobs = level.jobs;
-        jobs.clear();
+        let mut pieces = level.pieces;
+        pieces.clear();
         if self.spare.len() < 64 {
-            self.spare.push(jobs);
+            self.spare.push(pieces);
         }
     }
 }
 
-const LANES: usize = 4;
+impl DeviceTime {
+    fn advance(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at);
+        self.at = self.at.max(now);
+        if let Some(part) = passed.checked_div(self.jobs) {
+            self.time += part;
+        }
+    }
+
+    fn began(&mut self, jobs: usize) {
+        self.jobs += u32::try_from(jobs).unwrap_or(u32::MAX);
+    }
+
+    fn ended(&mut self, jobs: u32) {
+        self.jobs -= jobs;
+    }
+}
+
+/// `value` times `part` over `whole`.
+fn part(value: u64, part: u64, whole: u64) -> u64 {
+    if part == whole {
+        return value;
+    }
+    let scaled = u128::from(value) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// Centuries fit.
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// From here on the gap of about 15 us between two launches no longer matters, so collecting while one runs costs more
 /// latency than it gains in width; measured on an H200 and on lavapipe.
@@ -517,8 +600,5 @@ const LONG_LEVEL: Duration = Duration::from_micros(250);
 /// Submits that are further apart than this are not worth waiting for.
 const SLOW_ARRIVALS: Duration = Duration::from_micros(8);
 
-/// As long as the levels of one launch may take while they are short: by then a queue of ordinary streams was idle once.
-const HUNGER: Duration = Duration::from_millis(1);
-
-/// Levels of one launch while they are short: a chain of dependent jobs then costs one submission to the driver.
-const SHORT_LEVELS: usize = 4;
+/// A job that was measured alone on the device pays for it with so many times the time.
+const PROBE_PART: u32 = 100;

@@ -6,13 +6,19 @@
 
 mod client;
 mod device;
+mod expense;
+mod fairness;
 mod runs;
+mod shares;
 
-use crate::{Action, Config, Hazard, Input, JobKey, Order, Scheduler};
+use crate::{
+    Action, ClientKey, Config, Hazard, Input, JobKey, Lanes, Order, Piece, Policy, Scheduler,
+    Share, Slices, Work,
+};
 use client::{Behaviour, Client, Kernel, Pattern, Stream};
 use device::Device;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 use vkmps_protocol::message::Priority;
 
@@ -27,11 +33,24 @@ struct Simulation {
     events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     numbered: u64,
     now: Duration,
+    /// Of each queue: when its first level began.
+    begun: Vec<Duration>,
+    /// Of each queue, its levels in flight: clients and streams of their pieces.
+    levels: Vec<VecDeque<Vec<(usize, usize)>>>,
     /// From now on nobody submits.
     closing: bool,
     looks: bool,
+    /// Jobs of which something is launched.
     launched_jobs: usize,
+    /// Jobs of which something is not.
     waiting: usize,
+    /// Caps may let the device rest.
+    capped: bool,
+    pieces: u64,
+    preempted: u64,
+    demoted: BTreeSet<usize>,
+    /// When the engine looks again by itself.
+    due: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -41,7 +60,9 @@ struct Job {
     number: u32,
     kernel: Kernel,
     submitted: Duration,
-    launched: bool,
+    /// Units so far.
+    launched: u64,
+    pieces: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +72,8 @@ enum Event {
     Leave(usize),
     SetPriority(usize, Rank),
     Look,
+    Due,
+    SetShare(usize, Option<u8>),
 }
 
 /// A priority that can be compared.
@@ -75,10 +98,11 @@ impl Simulation {
         let level_jobs = if queues == 1 { 256 } else { 64 };
         let spread_jobs = if queues == 1 { 256 } else { 8 };
         let config = Config {
-            queues,
+            lanes: Lanes::over(queues),
             level_jobs,
             spread_jobs,
             gather: Duration::from_micros(15),
+            slices: SLICES,
         };
         let mut simulation = Self {
             scheduler: Scheduler::new(config),
@@ -89,10 +113,17 @@ impl Simulation {
             events: BinaryHeap::new(),
             numbered: 0,
             now: Duration::ZERO,
+            begun: vec![Duration::ZERO; queues],
+            levels: vec![VecDeque::new(); queues],
             closing: false,
             looks: false,
             launched_jobs: 0,
             waiting: 0,
+            capped: false,
+            pieces: 0,
+            preempted: 0,
+            demoted: BTreeSet::new(),
+            due: None,
         };
         for client in 0..simulation.clients.len() {
             let behaviour = &simulation.clients[client].behaviour;
@@ -141,8 +172,17 @@ impl Simulation {
         self.device.advance(now);
         while let Some(ended) = self.device.end() {
             if let Some(queue) = ended {
-                self.scheduler
-                    .handle(Input::LevelCompleted { queue }, now, &mut actions);
+                for (client, stream) in self.levels[queue].pop_front().expect("it was launched") {
+                    let stream = &mut self.clients[client].streams[stream];
+                    stream.in_flight -= 1;
+                    if stream.in_flight == 0 {
+                        stream.queue = None;
+                    }
+                }
+                let took = now - self.begun[queue];
+                self.begun[queue] = now;
+                let input = Input::LevelCompleted { queue, took };
+                self.scheduler.handle(input, now, &mut actions);
                 self.act(&mut actions);
             }
         }
@@ -155,6 +195,10 @@ impl Simulation {
         }
         self.scheduler.launch(now, &mut actions);
         self.act(&mut actions);
+        if let Some(due) = self.scheduler.due().filter(|due| self.due != Some(*due)) {
+            self.due = Some(due);
+            self.plan(due.max(now), Event::Due);
+        }
         if self.scheduler.gathering() && !std::mem::replace(&mut self.looks, true) {
             self.plan(now + LOOK_AFTER, Event::Look);
         }
@@ -167,16 +211,21 @@ impl Simulation {
                 let client = &mut self.clients[index];
                 client.present = true;
                 let behaviour = &client.behaviour;
+                let key = self.scheduler.join(behaviour.uid, behaviour.priority);
+                client.key = Some(key);
+                self.capped |= behaviour.share.cap.is_some();
                 for _ in 0..behaviour.streams {
                     client.streams.push(Stream {
-                        key: self.scheduler.open(behaviour.priority),
+                        key: self.scheduler.open(key),
                         submitted: 0,
                         launched: 0,
                         retired: 0,
+                        in_flight: 0,
                         queue: None,
                     });
                 }
                 let (streams, depth) = (behaviour.streams, behaviour.depth);
+                self.tell_share(index, actions);
                 for _ in 0..depth {
                     for stream in 0..streams {
                         self.submit(index, stream, actions);
@@ -191,19 +240,48 @@ impl Simulation {
                     let input = Input::Closed { stream: stream.key };
                     self.scheduler.handle(input, self.now, actions);
                 }
+                if let Some(client) = client.key.take() {
+                    let input = Input::Left { client };
+                    self.scheduler.handle(input, self.now, actions);
+                }
             }
             Event::SetPriority(index, rank) => {
                 let priority = rank.priority();
                 let client = &mut self.clients[index];
                 client.behaviour.priority = priority;
-                for stream in client.streams.iter().filter(|_| client.present) {
-                    let stream = stream.key;
-                    let input = Input::PriorityChanged { stream, priority };
+                if let Some(client) = client.key {
+                    let input = Input::PriorityChanged { client, priority };
                     self.scheduler.handle(input, self.now, actions);
                 }
             }
             Event::Look => self.looks = false,
+            Event::Due => self.due = None,
+            Event::SetShare(index, cap) => {
+                self.capped |= cap.is_some();
+                self.clients[index].behaviour.share.cap = cap;
+                self.tell_share(index, actions);
+            }
         }
+    }
+
+    fn tell_share(&mut self, index: usize, actions: &mut Vec<Action>) {
+        let client = &self.clients[index];
+        let share = client.behaviour.share;
+        if let Some(client) = client.key {
+            let input = Input::ClientShare { client, share };
+            self.scheduler.handle(input, self.now, actions);
+        }
+    }
+
+    fn set_user(&mut self, uid: u32, share: Share) {
+        self.capped |= share.cap.is_some();
+        let input = Input::UserShare { uid, share };
+        self.scheduler.handle(input, self.now, &mut Vec::new());
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        let input = Input::PolicyChanged(policy);
+        self.scheduler.handle(input, self.now, &mut Vec::new());
     }
 
     fn submit(&mut self, index: usize, number: usize, actions: &mut Vec<Action>) {
@@ -211,7 +289,7 @@ impl Simulation {
         if self.closing || !client.present {
             return;
         }
-        let kernel = client.next_kernel();
+        let (program, kernel) = client.next_kernel();
         let chained = client.behaviour.chained;
         let stream = &mut client.streams[number];
         stream.submitted += 1;
@@ -221,7 +299,8 @@ impl Simulation {
             number: stream.submitted,
             kernel,
             submitted: self.now,
-            launched: false,
+            launched: 0,
+            pieces: 0,
         };
         let key = match self.free.pop() {
             Some(slot) => {
@@ -246,6 +325,11 @@ impl Simulation {
             hazards: &[hazard],
             order: Order::Automatic,
             stages: 1,
+            work: Work {
+                program: program as u64,
+                units: kernel.units,
+                divisible: kernel.units > 1,
+            },
         };
         self.scheduler.handle(input, self.now, actions);
     }
@@ -254,16 +338,34 @@ impl Simulation {
         for action in actions.drain(..) {
             match action {
                 Action::Launch { queue, levels } => {
+                    if self.device.rests(queue) {
+                        self.begun[queue] = self.now;
+                    }
                     for level in levels {
-                        let kernels = self.launched(queue, &level.jobs);
+                        let kernels = self.launched(queue, &level.pieces);
                         self.device.submit(queue, kernels);
                         self.scheduler.recycle(level);
                     }
                 }
-                Action::Retired(key) => self.retired(key),
+                Action::Retired { job, .. } => self.retired(job),
+                Action::Demoted(key) => {
+                    assert!(self.demoted.insert(self.of_key(key)), "demoted twice");
+                }
+                Action::Restored(key) => {
+                    assert!(
+                        self.demoted.remove(&self.of_key(key)),
+                        "restored for nothing"
+                    );
+                }
                 Action::Dropped(key) => {
                     let job = self.jobs[key.0 as usize].take().expect("dropped once");
-                    assert!(!job.launched, "a job in flight was dropped");
+                    assert!(
+                        job.launched < job.kernel.units,
+                        "a job in flight was dropped"
+                    );
+                    if job.launched > 0 {
+                        self.launched_jobs -= 1;
+                    }
                     assert!(!self.clients[job.client].present);
                     self.waiting -= 1;
                     self.free.push(key.0);
@@ -272,16 +374,30 @@ impl Simulation {
         }
     }
 
-    fn launched(&mut self, queue: usize, jobs: &[JobKey]) -> Vec<Kernel> {
-        assert!(!jobs.is_empty(), "an empty level");
+    fn launched(&mut self, queue: usize, pieces: &[Piece]) -> Vec<Kernel> {
+        assert!(!pieces.is_empty(), "an empty level");
         let mut chained = BTreeSet::new();
-        let kernel = |key: &JobKey| {
-            let job = self.jobs[key.0 as usize].as_mut().expect("it waits");
-            assert!(!job.launched, "{job:?} is launched twice");
-            job.launched = true;
+        let mut kernels = Vec::new();
+        self.levels[queue].push_back(Vec::new());
+        for piece in pieces {
+            let job = self.jobs[piece.job.0 as usize].as_mut().expect("it waits");
+            assert_eq!(
+                piece.from, job.launched,
+                "{job:?} runs something twice or not"
+            );
+            assert!(piece.from < piece.to && piece.to <= job.kernel.units);
+            assert_eq!(piece.last, piece.to == job.kernel.units);
             let client = &mut self.clients[job.client];
             let stream = &mut client.streams[job.stream];
-            stream.launched += 1;
+            if piece.from == 0 {
+                stream.launched += 1;
+                self.launched_jobs += 1;
+            }
+            if piece.last {
+                self.waiting -= 1;
+            }
+            job.launched = piece.to;
+            job.pieces += 1;
             assert_eq!(stream.launched, job.number, "order within a stream");
             assert!(
                 *stream.queue.get_or_insert(queue) == queue,
@@ -289,26 +405,30 @@ impl Simulation {
             );
             let alone = chained.insert((job.client, job.stream)) || !client.behaviour.chained;
             assert!(alone, "jobs that depend on each other share a level");
-            job.kernel
-        };
-        let kernels = jobs.iter().map(kernel).collect();
-        self.launched_jobs += jobs.len();
-        self.waiting -= jobs.len();
+            stream.in_flight += 1;
+            self.levels[queue]
+                .back_mut()
+                .expect("this level")
+                .push((job.client, job.stream));
+            self.pieces += 1;
+            self.preempted += u64::from(piece.preempted);
+            kernels.push(job.kernel.piece(piece.to - piece.from));
+        }
         kernels
     }
 
     fn retired(&mut self, key: JobKey) {
         let job = self.jobs[key.0 as usize].take().expect("over once");
-        assert!(job.launched, "{job:?} is over before it ran");
+        assert_eq!(
+            job.launched, job.kernel.units,
+            "{job:?} is over before it ran"
+        );
         self.launched_jobs -= 1;
         self.free.push(key.0);
         let client = &mut self.clients[job.client];
         let stream = &mut client.streams[job.stream];
         stream.retired += 1;
         assert_eq!(stream.retired, job.number, "order within a stream");
-        if stream.retired == stream.launched {
-            stream.queue = None;
-        }
         client.work += job.kernel.time;
         client.longest = client.longest.max(self.now - job.submitted);
         let next = match client.behaviour.pattern {
@@ -323,14 +443,18 @@ impl Simulation {
         }
     }
 
+    fn of_key(&self, key: ClientKey) -> usize {
+        let mut clients = self.clients.iter();
+        let found = clients.position(|client| client.key == Some(key));
+        found.expect("a client that is there")
+    }
+
     /// What holds after every step.
     fn check(&self) {
         assert_eq!(self.scheduler.waiting(), self.waiting, "a job is lost");
-        let in_flight = self.launched_jobs > 0;
-        assert_eq!(in_flight, !self.device.is_idle());
-        let rests = !in_flight && self.waiting > 0;
+        let rests = self.device.is_idle() && self.waiting > 0;
         assert!(
-            !rests || self.scheduler.gathering(),
+            !rests || self.scheduler.gathering() || self.capped && self.scheduler.due().is_some(),
             "the device rests while {} jobs wait at {:?}",
             self.waiting,
             self.now
@@ -340,3 +464,9 @@ impl Simulation {
 
 /// The engine comes back that soon when work waits for company.
 const LOOK_AFTER: Duration = Duration::from_micros(2);
+
+const SLICES: Slices = Slices {
+    below_others: Duration::from_micros(400),
+    exclusive: Duration::from_millis(2),
+    cooperative: Duration::from_micros(500),
+};

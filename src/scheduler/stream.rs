@@ -1,17 +1,24 @@
 //! A stream's queue of jobs.
 
-use crate::{Hazard, JobKey, Order};
+use crate::cost::KindKey;
+use crate::{ClientKey, Hazard, JobKey, Order, Work};
 use std::collections::VecDeque;
-use vkmps_protocol::message::Priority;
 
 /// Jobs of one stream that are not in flight, and where the stream stands.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) priority: Priority,
+    pub(crate) client: ClientKey,
     /// Queue that has its work in flight.
     pub(crate) queue: Option<usize>,
+    /// Pieces.
     pub(crate) in_flight: usize,
     pub(crate) listed: Listed,
+    /// Tells its entries in lists of queues apart: only the one with this number counts.
+    pub(crate) entry: u32,
+    /// When its last piece was taken, in turns of all clients.
+    pub(crate) turn: u64,
+    /// Device time of the pieces that are over of the job that is in flight, nanoseconds.
+    pub(crate) spent_ns: u64,
     pub(crate) closed: bool,
     pub(crate) released: bool,
     pending: VecDeque<Pending>,
@@ -33,15 +40,22 @@ pub(crate) struct Pending {
     pub(crate) hazards: usize,
     pub(crate) order: Order,
     pub(crate) stages: u32,
+    pub(crate) work: Work,
+    pub(crate) kind: KindKey,
+    /// Units that were launched.
+    pub(crate) done: u64,
 }
 
 impl Stream {
-    pub(crate) fn new(priority: Priority) -> Self {
+    pub(crate) fn new(client: ClientKey) -> Self {
         Self {
-            priority,
+            client,
             queue: None,
             in_flight: 0,
             listed: Listed::No,
+            entry: 0,
+            turn: 0,
+            spent_ns: 0,
             closed: false,
             released: false,
             pending: VecDeque::new(),
@@ -49,13 +63,8 @@ impl Stream {
         }
     }
 
-    pub(crate) fn push(&mut self, job: JobKey, hazards: &[Hazard], order: Order, stages: u32) {
-        self.pending.push_back(Pending {
-            job,
-            hazards: hazards.len(),
-            order,
-            stages,
-        });
+    pub(crate) fn push(&mut self, job: Pending, hazards: &[Hazard]) {
+        self.pending.push_back(job);
         self.hazards.extend(hazards);
     }
 
@@ -72,6 +81,13 @@ impl Stream {
         self.hazards
             .iter()
             .take(self.head().map_or(0, |head| head.hazards))
+    }
+
+    /// The head was launched up to here.
+    pub(crate) fn cut(&mut self, done: u64) {
+        if let Some(head) = self.pending.front_mut() {
+            head.done = done;
+        }
     }
 
     pub(crate) fn pop(&mut self) -> Option<JobKey> {

@@ -5,7 +5,9 @@ use crate::clock;
 use std::collections::VecDeque;
 use std::time::Duration;
 use vkmps_protocol::message::Priority;
-use vkmps_scheduler::{Action, Config, Hazard, Input, JobKey, Order, Scheduler, StreamKey};
+use vkmps_scheduler::{
+    Action, Config, Hazard, Input, JobKey, Lanes, Order, Scheduler, Slices, StreamKey, Work,
+};
 
 pub(super) struct World {
     scheduler: Scheduler,
@@ -29,16 +31,21 @@ impl World {
     /// Everybody has joined and has run one dispatch; who is idle never runs another.
     pub(super) fn new(crowd: Crowd) -> Self {
         let config = Config {
-            queues: crowd.queues,
+            lanes: Lanes::over(crowd.queues),
             level_jobs: LEVEL_JOBS,
             spread_jobs: SPREAD_JOBS,
             gather: GATHER,
+            slices: SLICES,
         };
         let mut scheduler = Scheduler::new(config);
-        let count = (crowd.active + crowd.idle) * crowd.streams;
-        let streams: Vec<StreamKey> = (0..count)
-            .map(|_| scheduler.open(Priority::Medium))
-            .collect();
+        let clients = crowd.active + crowd.idle;
+        let count = clients * crowd.streams;
+        let mut streams = Vec::new();
+        for client in 0..clients {
+            let uid = u32::try_from(client % USERS).unwrap_or(0);
+            let client = scheduler.join(uid, Priority::Medium);
+            streams.extend((0..crowd.streams).map(|_| scheduler.open(client)));
+        }
         let mut world = Self {
             scheduler,
             ready: (0..).map(JobKey).take(count).collect(),
@@ -94,6 +101,7 @@ impl World {
                 hazards: &[read, write],
                 order: Order::Automatic,
                 stages: 1,
+                work: WORK,
             };
             self.scheduler.handle(input, self.now, &mut self.actions);
         }
@@ -106,7 +114,8 @@ impl World {
             if self.in_flight[queue] > 0 {
                 self.ends.push_back(queue);
             }
-            let input = Input::LevelCompleted { queue };
+            let took = LEVEL_TIME;
+            let input = Input::LevelCompleted { queue, took };
             self.scheduler.handle(input, self.now, &mut self.actions);
             self.act();
         }
@@ -124,13 +133,13 @@ impl World {
                         self.scheduler.recycle(level);
                     }
                 }
-                Action::Retired(job) => {
+                Action::Retired { job, .. } => {
                     self.retired += 1;
                     if (job.0 as usize) < self.active {
                         self.ready.push(job);
                     }
                 }
-                Action::Dropped(_) => {}
+                Action::Dropped(_) | Action::Demoted(_) | Action::Restored(_) => {}
             }
         }
     }
@@ -151,5 +160,18 @@ const SPREAD_JOBS: usize = 8;
 const GATHER: Duration = Duration::from_micros(15);
 /// Of a level, simulated: short, so that collecting pays.
 const LEVEL_TIME: Duration = Duration::from_micros(64);
+const SLICES: Slices = Slices {
+    below_others: Duration::from_micros(400),
+    exclusive: Duration::from_millis(2),
+    cooperative: Duration::from_micros(800),
+};
+/// All dispatches are alike.
+const WORK: Work = Work {
+    program: 1,
+    units: 8,
+    divisible: true,
+};
+/// To whom the clients belong.
+const USERS: usize = 16;
 /// Dispatches.
 const WARM_UP: u64 = 4096;

@@ -56,7 +56,7 @@ fn pieces_of_several_jobs_share_levels_whatever_stages_they_are_in() {
             })
             .collect();
         let levels: Vec<Vec<Piece>> = (0..4)
-            .map(|level| pieces.iter().map(|all| all[level].clone()).collect())
+            .map(|level| pieces.iter().map(|all| all[level]).collect())
             .collect();
         rig.execute(&mut jobs, &levels);
         for work in &works {
@@ -90,10 +90,7 @@ fn of_a_job_that_has_failed_no_further_piece_runs() {
         .map(|work| rig.job(&mut jobs, work, [3, 4, 5]));
     let untouched = rig.outcome(&works[0], 0);
     jobs.get_mut(keys[0]).failure = Some(ErrorCode::LoopBudget);
-    let level = keys.map(|job| Piece {
-        job,
-        units: 0..jobs.get(job).units(),
-    });
+    let level = keys.map(|job| cut(job, jobs.get(job).units(), &[])[0]);
     rig.execute(&mut jobs, &[level.to_vec()]);
     assert_eq!(rig.outcome(&works[0], 0), untouched);
     assert_ne!(rig.outcome(&works[1], 0), untouched);
@@ -175,6 +172,7 @@ impl Rig {
             .map(|binding| (binding.binding, binding.slot))
             .collect();
         let program = Arc::new(Program {
+            key: 0,
             pipeline,
             interface,
             descriptors: 2,
@@ -331,15 +329,19 @@ fn stage(job: &mut Job, steps: [Step; 2]) {
 
 /// A job in pieces that end at `cuts`, which are sorted, and at its end.
 fn cut(job: JobKey, units: u64, cuts: &[u64]) -> Vec<Piece> {
-    let mut from = 0;
-    cuts.iter()
-        .chain([&units])
-        .map(|to| {
-            let units = from..*to;
-            from = *to;
-            Piece { job, units }
-        })
-        .collect()
+    let ends: Vec<u64> = cuts.iter().copied().chain([units]).collect();
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let pieces = starts
+        .zip(&ends)
+        .enumerate()
+        .map(|(index, (from, to))| Piece {
+            job,
+            from,
+            to: *to,
+            preempted: false,
+            last: index + 1 == ends.len(),
+        });
+    pieces.collect()
 }
 
 /// Marsaglia's xorshift.

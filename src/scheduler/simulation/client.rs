@@ -1,6 +1,6 @@
 //! What simulated clients do.
 
-use crate::StreamKey;
+use crate::{ClientKey, Share, StreamKey};
 use std::time::Duration;
 use vkmps_protocol::message::Priority;
 
@@ -11,12 +11,32 @@ pub(super) struct Kernel {
     pub(super) time: Duration,
     /// Cores that it fills.
     pub(super) width: u32,
+    /// Work units; pieces of it take their part of the time.
+    pub(super) units: u64,
 }
+
+impl Kernel {
+    pub(super) fn new(time: Duration, width: u32) -> Self {
+        let units = UNITS;
+        Self { time, width, units }
+    }
+
+    pub(super) fn piece(self, units: u64) -> Self {
+        let part = self.time.as_secs_f64() * units as f64 / self.units as f64;
+        let time = Duration::from_secs_f64(part);
+        Self { time, ..self }
+    }
+}
+
+/// Of usual grids.
+const UNITS: u64 = 1000;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub(super) struct Behaviour {
+    pub(super) uid: u32,
     pub(super) priority: Priority,
+    pub(super) share: Share,
     pub(super) streams: usize,
     /// Jobs of every stream that are not over, at most.
     pub(super) depth: usize,
@@ -43,12 +63,14 @@ impl Behaviour {
     /// A client that submits and waits, from the start on.
     pub(super) fn waiting(time: Duration) -> Self {
         Self {
+            uid: 0,
             priority: Priority::Medium,
             streams: 1,
             depth: 1,
             pattern: Pattern::Steady,
             think: Duration::from_micros(20),
-            kernels: vec![Kernel { time, width: 1 }],
+            kernels: vec![Kernel::new(time, 1)],
+            share: Share::default(),
             chained: true,
             joins: Duration::ZERO,
             leaves: None,
@@ -63,6 +85,10 @@ impl Behaviour {
         }
     }
 
+    pub(super) fn of_user(self, uid: u32) -> Self {
+        Self { uid, ..self }
+    }
+
     pub(super) fn with(self, priority: Priority) -> Self {
         Self { priority, ..self }
     }
@@ -71,6 +97,7 @@ impl Behaviour {
 /// A client and what came of it.
 #[derive(Debug)]
 pub(super) struct Client {
+    pub(super) key: Option<ClientKey>,
     pub(super) behaviour: Behaviour,
     pub(super) streams: Vec<Stream>,
     pub(super) present: bool,
@@ -89,13 +116,16 @@ pub(super) struct Stream {
     pub(super) submitted: u32,
     pub(super) launched: u32,
     pub(super) retired: u32,
-    /// Where its jobs in flight are.
+    /// Pieces.
+    pub(super) in_flight: u32,
+    /// Where these are.
     pub(super) queue: Option<usize>,
 }
 
 impl Client {
     pub(super) fn new(behaviour: Behaviour) -> Self {
         Self {
+            key: None,
             behaviour,
             streams: Vec::new(),
             present: false,
@@ -105,10 +135,11 @@ impl Client {
         }
     }
 
-    /// The kernel of its next submit.
-    pub(super) fn next_kernel(&mut self) -> Kernel {
+    /// The kernel of its next submit, and which one of its list.
+    pub(super) fn next_kernel(&mut self) -> (usize, Kernel) {
         let kernels = &self.behaviour.kernels;
+        let turn = self.turns % kernels.len();
         self.turns += 1;
-        kernels[(self.turns - 1) % kernels.len()]
+        (turn, kernels[turn])
     }
 }

@@ -69,6 +69,10 @@ impl Device {
         }
     }
 
+    pub(super) fn rests(&self, queue: usize) -> bool {
+        self.queues[queue].levels.is_empty()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }

@@ -1,22 +1,29 @@
 //! Runs, and what must come of them.
 
 use super::*;
+use crate::Realtime;
 use proptest::prelude::*;
+use vkmps_protocol::share::Mode;
 
-const fn us(microseconds: u64) -> Duration {
+pub(super) const fn us(microseconds: u64) -> Duration {
     Duration::from_micros(microseconds)
 }
 
-const fn ms(milliseconds: u64) -> Duration {
+pub(super) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
 /// From 1 us to 100 ms, every magnitude as likely as any other.
 fn kernels() -> impl Strategy<Value = Vec<Kernel>> {
-    let kernel = (0..5_u32, 1..=10_u64, 1..=16_u32).prop_map(|(magnitude, digit, width)| Kernel {
-        time: us(digit * 10_u64.pow(magnitude)),
-        width,
-    });
+    let units = prop_oneof![Just(1), 2..10_u64, 256..5000_u64];
+    let kernel =
+        (0..5_u32, 1..=10_u64, 1..=16_u32, units).prop_map(|(magnitude, digit, width, units)| {
+            Kernel {
+                time: us(digit * 10_u64.pow(magnitude)),
+                width,
+                units,
+            }
+        });
     prop::collection::vec(kernel, 1..4)
 }
 
@@ -27,13 +34,16 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
         any::<bool>(),
         any::<bool>(),
         0..4_u8,
+        0..3_u32,
     );
     let times = (0..200_u64, 0..50_u64, prop::option::of(1..100_u64));
     (shape, times, kernels()).prop_map(|(shape, times, kernels)| {
-        let (streams, depth, bursts, chained, rank) = shape;
+        let (streams, depth, bursts, chained, rank, uid) = shape;
         let (think, joins, leaves) = times;
         Behaviour {
+            uid,
             priority: Rank(rank).priority(),
+            share: Share::default(),
             streams,
             depth,
             pattern: if bursts {
@@ -50,6 +60,27 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
     })
 }
 
+fn share() -> impl Strategy<Value = Share> {
+    (1..10_000_u16, prop::option::of(10..=100_u8), 0..50_u8).prop_map(|(weight, cap, reserve)| {
+        Share {
+            weight,
+            cap,
+            reserve,
+        }
+    })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let realtime = prop::option::of((1..20_u64, 20..60_u64));
+    (0..2_usize, realtime).prop_map(|(mode, realtime)| Policy {
+        mode: Mode::ALL[mode],
+        realtime: realtime.map(|(budget, period)| Realtime {
+            budget: ms(budget),
+            period: ms(period),
+        }),
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
@@ -58,12 +89,22 @@ proptest! {
         width in 1..65_u32,
         clients in prop::collection::vec(behaviour(), 1..24),
         changes in prop::collection::vec((0..100_u64, any::<prop::sample::Index>(), 0..4_u8), 0..16),
+        caps in prop::collection::vec((0..100_u64, any::<prop::sample::Index>(), prop::option::of(5..=100_u8)), 0..6),
+        users in prop::collection::vec((0..4_u32, share()), 0..3),
+        policy in policy(),
     ) {
         let count = clients.len();
         let mut simulation = Simulation::new(queues, width, clients);
         for (at, client, rank) in changes {
             simulation.plan(ms(at), Event::SetPriority(client.index(count), Rank(rank)));
         }
+        for (at, client, cap) in caps {
+            simulation.plan(ms(at), Event::SetShare(client.index(count), cap));
+        }
+        for (uid, share) in users {
+            simulation.set_user(uid, share);
+        }
+        simulation.set_policy(policy);
         simulation.run_until(ms(150));
         simulation.drain();
     }
@@ -83,7 +124,7 @@ fn one_client_has_the_device_for_itself() {
 fn ten_thousand_clients_are_all_served() {
     let clients = (0..10_000).map(|_| Behaviour::waiting(us(20)));
     let mut simulation = Simulation::new(8, 256, clients);
-    simulation.run_until(ms(20));
+    simulation.run_until(ms(100));
     let served = simulation
         .clients
         .iter()
