@@ -73,9 +73,10 @@ pub(crate) async fn run(service: &Service, options: &Options, format: Format) ->
     let end = Instant::now() + options.seconds;
     let mut asking = ask(service, Duration::ZERO);
     let mut records = 0;
-    while Instant::now() < end && records < MAX_RECORDS {
+    let mut over = false;
+    while !over {
         tokio::select! {
-            () = &mut interrupted => break,
+            () = &mut interrupted => over = true,
             found = &mut asking => {
                 clients.learn(found?);
                 asking = ask(service, LEARN_EVERY);
@@ -88,6 +89,7 @@ pub(crate) async fn run(service: &Service, options: &Options, format: Format) ->
             records < MAX_RECORDS
         };
         reader.read(take)?;
+        over |= Instant::now() >= end || records >= MAX_RECORDS;
         progress.show(records);
     }
     drop(asking);

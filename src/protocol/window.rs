@@ -16,10 +16,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// So much was taken at `now_ns`.
+    /// So much was taken up to `now_ns`: what does not fit into this second so far began before it.
     pub fn add(&mut self, now_ns: u64, taken_ns: u64) {
         self.turn_to(now_ns / WINDOW_NS);
-        self.current_ns = self.current_ns.saturating_add(taken_ns);
+        let lately_ns = taken_ns.min(now_ns % WINDOW_NS);
+        let before_ns = (taken_ns - lately_ns).min(WINDOW_NS);
+        self.current_ns = self.current_ns.saturating_add(lately_ns);
+        self.previous_ns = self.previous_ns.saturating_add(before_ns);
     }
 
     /// Part of the last second's time, as of `now_ns`: 1 is all of it; what took place at the same time adds up to more.
@@ -58,6 +61,19 @@ mod tests {
             let share = window.share(now * MS);
             assert!((share - 0.3).abs() < 0.01, "{share} at {now} ms");
         }
+    }
+
+    #[test]
+    fn what_took_long_was_not_taken_in_the_moment_it_ended() {
+        let mut window = Window::default();
+        window.add(5200 * MS, 600 * MS);
+        // 0.2 s of this second, 0.4 s of the one before, of which the last 0.8 s count.
+        assert!((window.share(5200 * MS) - 0.52).abs() < 1e-9);
+        window.add(7300 * MS, 9000 * MS);
+        assert!(
+            (window.share(7300 * MS) - 1.0).abs() < 1e-9,
+            "not more than all"
+        );
     }
 
     #[test]

@@ -118,6 +118,33 @@ fn a_trace_that_cannot_be_written_is_told_before_the_time_is_over() {
 }
 
 #[test]
+fn who_interrupts_a_trace_has_what_was_seen() {
+    let (bus, daemon) = administered("none");
+    let folder = Folder::new();
+    let file = folder.join("trace.json");
+    let mut tracing = vkmpsctl(&bus)
+        .args(["trace", "--seconds", "3600", "-o"])
+        .arg(&file)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // It begins to look before it makes its files.
+    eventually("it looks", || file.exists());
+    let client = daemon.try_connect("one").unwrap();
+    let program = affine(&client, 3, 1);
+    let buffer = buffer_of(&client, Memory::Shared, &[1; 64]);
+    let submission = client.submit(affine_over(&program, &buffer)).unwrap();
+    submission.wait().unwrap();
+    let pid = nix::unistd::Pid::from_raw(tracing.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert!(tracing.wait().unwrap().success());
+    let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let pieces = events.iter().filter(|event| event["cat"] == "piece");
+    assert_eq!(pieces.count(), 1, "{events:?}");
+}
+
+#[test]
 fn an_engine_that_dies_does_not_end_a_trace() {
     let (bus, daemon) = administered("none");
     let folder = Folder::new();

@@ -119,9 +119,9 @@ fn axis(svg: &mut String, scale: &Scale, bottom: usize) {
     };
     let step_ns = scale.step_ns();
     let top = HEAD - 6;
-    let mut since_ns = 0;
-    while since_ns <= scale.span_ns {
-        let x = scale.x(scale.begin_ns + since_ns);
+    let mut line = Some(0);
+    while let Some(since_ns) = line.filter(|since_ns| *since_ns <= scale.span_ns) {
+        let x = scale.x(scale.begin_ns.saturating_add(since_ns));
         let _ = writeln!(
             svg,
             "<line x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{}\" stroke=\"#ddd\"/>\
@@ -130,7 +130,7 @@ fn axis(svg: &mut String, scale: &Scale, bottom: usize) {
             bottom + 20,
             since_ns / unit_ns
         );
-        since_ns += step_ns;
+        line = since_ns.checked_add(step_ns);
     }
     let _ = writeln!(
         svg,
@@ -273,8 +273,9 @@ fn legend(svg: &mut String, timeline: &Timeline, clients: &Clients, colours: &Co
     let others = shares
         .iter()
         .filter(|(session, _)| !colours.places.contains_key(session));
-    let (number, time_ns) =
-        others.fold((0, 0), |(number, sum), (_, time)| (number + 1, sum + time));
+    let (number, time_ns) = others.fold((0, 0_u64), |(number, sum), (_, time)| {
+        (number + 1, sum.saturating_add(*time))
+    });
     let others = (number > 0).then(|| {
         let share = percent(time_ns);
         (OTHERS, format!("{number} others"), Some(share))

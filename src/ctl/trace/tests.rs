@@ -1,5 +1,6 @@
 //! What the files have in them.
 
+use super::picture::draw;
 use super::timeline::Timeline;
 use super::timeline::tests::{completed, level, piece, submitted, timeline};
 use super::{Client, Clients, Summary, chrome, seconds};
@@ -151,6 +152,45 @@ fn tracks_have_names_and_slices_say_what_they_are() {
 fn nothing_is_a_trace_as_well() {
     let events = events(&timeline(Vec::new(), 200));
     assert!(events.iter().all(|event| event["ph"] == "M"), "{events:?}");
+}
+
+#[test]
+fn records_of_an_engine_gone_mad_make_some_trace() {
+    // Whoever breaks into an engine writes what it likes; a generator of Lehmer's plays it.
+    let mut state = 1_u64;
+    let mut any = || {
+        state = state.wrapping_mul(0xda94_2042_e4dd_58b5).rotate_left(17);
+        match state % 4 {
+            0 => state,
+            1 => u64::MAX - state % 3,
+            _ => state % 4,
+        }
+    };
+    for _ in 0..50 {
+        let mut timeline = Timeline::new(any());
+        for number in 0..100_u32 {
+            let words = [
+                number.into(),
+                1 + any() % 5,
+                any(),
+                any(),
+                any(),
+                any(),
+                any(),
+                any(),
+            ];
+            let entry = Entry::decode(&words, number.into()).or_else(|| {
+                let place = any().to_le_bytes()[0] % 4;
+                Some(completed(level(place, number), any(), any()))
+            });
+            entry.into_iter().for_each(|entry| timeline.add(entry));
+        }
+        timeline.finish(any());
+        assert!(timeline.begin_ns <= timeline.end_ns);
+        events(&timeline);
+        let picture = draw(&timeline, &clients(), "t", any());
+        assert!(picture.ends_with("</svg>\n"));
+    }
 }
 
 #[test]

@@ -167,7 +167,8 @@ impl Timeline {
             let pieces = &self.pieces[batch.pieces.clone()];
             let time_ns = batch.end_ns - batch.begin_ns;
             for piece in pieces {
-                *shares.entry(piece.session.0).or_default() += time_ns / pieces.len() as u64;
+                let share: &mut u64 = shares.entry(piece.session.0).or_default();
+                *share = share.saturating_add(time_ns / pieces.len() as u64);
             }
         }
         shares
