@@ -7,15 +7,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use vkmps::Ticket;
 use vkmps_ipc::memory::{Region, memfd_with};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
 use vkmps_ipc::wake;
-use vkmps_protocol::handle::{BufferId, ProgramId};
+use vkmps_protocol::handle::{BufferId, ProgramId, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, Hello, MemoryClass, Priority};
 use vkmps_protocol::program::{Interface, Specialization};
 use vkmps_protocol::quota::Wish;
 use vkmps_protocol::ring::{REGION_BYTES, Record, record_offset, session, stream, stream_offset};
+use vkmps_protocol::sharing::{ShareName, Token};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, decode, encode};
 use zerocopy::IntoBytes;
 
@@ -195,6 +197,37 @@ impl Session {
             &[],
         ) {
             DaemonMessage::BufferReady { buffer, .. } => buffer,
+            other => panic!("no buffer but {other:?}"),
+        }
+    }
+
+    /// Attaches to a buffer; its handle and file.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn attach(&self, ticket: &Ticket) -> (BufferId, OwnedFd) {
+        let text = ticket.to_string();
+        let mut parts = text.split('.');
+        let mut number = || {
+            let part = parts.next().expect("a ticket has two numbers");
+            u64::from_str_radix(part, 16).expect("a number")
+        };
+        let name = ShareName {
+            session: SessionId(number()),
+            buffer: BufferId(number()),
+        };
+        let byte = |hex: &str, at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16);
+        let token = parts.next().map(|hex| {
+            Token(std::array::from_fn(|at| {
+                byte(hex, at).expect("hexadecimal digits")
+            }))
+        });
+        let request = ClientMessage::AttachBuffer { name, token };
+        self.connection.say(&request, &[]);
+        match self.connection.receive() {
+            Reply::Message(DaemonMessage::ShareReady { buffer, .. }, mut files) => {
+                (buffer, files.remove(0))
+            }
             other => panic!("no buffer but {other:?}"),
         }
     }

@@ -12,6 +12,7 @@ use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface, Speci
 use vkmps_protocol::quota::{Amount, Excess, Limit, Quota, Scope, Wish};
 use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
 use vkmps_protocol::share::Mode;
+use vkmps_protocol::sharing::{Audience, Grant, ShareName, Token};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, encode};
 use zerocopy::IntoBytes;
 
@@ -108,6 +109,32 @@ fn client(samples: &mut Vec<Sample>) {
         },
     );
     add("client_query_quota", &ClientMessage::QueryQuota);
+    let buffer = BufferId(pack(1, 2));
+    add(
+        "client_allocate_shareable",
+        &ClientMessage::AllocateShareable { bytes: 4097 },
+    );
+    let offer = |audience, grant| ClientMessage::OfferBuffer {
+        buffer,
+        audience,
+        grant,
+    };
+    add(
+        "client_offer_buffer_to_user",
+        &offer(Audience::User(1000), Grant::ReadOnly),
+    );
+    let token = Token([0xa7; 32]);
+    add(
+        "client_offer_buffer_to_holder",
+        &offer(Audience::Holder(token), Grant::ReadWrite),
+    );
+    let session = SessionId(77);
+    let attach = |token| ClientMessage::AttachBuffer {
+        name: ShareName { session, buffer },
+        token,
+    };
+    add("client_attach_buffer", &attach(None));
+    add("client_attach_buffer_by_token", &attach(Some(token)));
 }
 
 fn daemon(samples: &mut Vec<Sample>) {
@@ -181,6 +208,12 @@ fn daemon(samples: &mut Vec<Sample>) {
         reused: true,
     };
     add("daemon_buffer_ready_device", &device);
+    let share = DaemonMessage::ShareReady {
+        buffer,
+        bytes: 4097,
+        grant: Grant::ReadOnly,
+    };
+    add("daemon_share_ready", &share);
 }
 
 fn to_engine(samples: &mut Vec<Sample>) {
@@ -223,6 +256,15 @@ fn to_engine(samples: &mut Vec<Sample>) {
         },
     );
     add(
+        "to_engine_add_chunk_file",
+        &ToEngine::AddChunk {
+            session,
+            chunk,
+            bytes: 1 << 16,
+            source: ChunkSource::File,
+        },
+    );
+    add(
         "to_engine_remove_chunk",
         &ToEngine::RemoveChunk { session, chunk },
     );
@@ -234,6 +276,7 @@ fn to_engine(samples: &mut Vec<Sample>) {
             chunk,
             offset: 512,
             bytes: 300,
+            grant: Grant::ReadOnly,
         },
     );
     add(

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write, stdin, stdout};
+use std::os::fd::AsRawFd;
 use std::time::Instant;
-use vkmps::{Client, Error, Memory, Submission};
+use vkmps::{Client, Error, Grant, Memory, Submission};
 use vkmps_ipc::socket::Seqpacket;
+use vkmps_tests::hostile::Session;
 use vkmps_tests::kernels::{Adder, LONG, affine, affine_over, buffer_of, busy, program};
 use zbus::message::Flags;
 
@@ -24,6 +26,8 @@ fn main() -> Outcome {
         ["flood-bus", calls] => runtime()?.block_on(flood_bus(calls.parse()?)),
         ["vanish-in-call"] => runtime()?.block_on(vanish_in_call()),
         ["wait"] => wait(),
+        ["owner", uid] => owner(uid.parse()?),
+        ["reader", ticket] => reader(ticket),
         ["connecting"] => connecting(),
         ["greeted"] => greeted(),
         ["registering"] => registering(),
@@ -64,6 +68,41 @@ fn session(name: &str) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Offers a buffer full of ones to a user to be read, says its ticket, and keeps it while its parent lives.
+fn owner(uid: u32) -> Outcome {
+    let client = Client::connect()?;
+    let buffer = client.alloc_shareable(SHARED_BYTES as u64)?;
+    buffer.write(0, &[1; SHARED_BYTES])?;
+    say(&format!(
+        "ticket {}",
+        buffer.offer_to_user(uid, Grant::ReadOnly)?
+    ))?;
+    stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Attaches to a buffer, says its first byte, and tries to get at it as a writer.
+fn reader(ticket: &str) -> Outcome {
+    let client = Client::connect()?;
+    let buffer = match client.attach(&ticket.parse()?) {
+        Ok(buffer) => buffer,
+        Err(error) => return say(&format!("refused {:?}", error.code())),
+    };
+    let mut byte = [0];
+    buffer.read(0, &mut byte)?;
+    say(&format!("read {}", byte[0]))?;
+    let written = buffer.write(0, &[2]).map_err(|error| error.code());
+    say(&format!("written {written:?}"))?;
+    // As one that obeys nothing: its descriptor leads to the file.
+    let socket = std::env::var_os("VKMPS_SOCKET").ok_or("no socket")?;
+    let session = Session::try_open(socket.as_ref(), "reader").map_err(|_| "no session")?;
+    let (_, file) = session.attach(&ticket.parse()?);
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let reopened = std::fs::File::options().write(true).open(path);
+    let reopened = reopened.map(drop).map_err(|error| error.kind());
+    say(&format!("reopened {reopened:?}"))
 }
 
 /// One round, with what it needs from the rounds before.
@@ -260,3 +299,5 @@ fn say(line: &str) -> Outcome {
 const MANAGER: &str = "org.vkmps.Manager";
 /// Would forge a field of the journal, colour a terminal and end a line.
 const HOSTILE_NAME: &str = "evil\nVKMPS_UID=0\nMESSAGE=forged\n\u{1b}[31m\u{7}";
+/// More than a page.
+const SHARED_BYTES: usize = 5000;

@@ -6,9 +6,10 @@ use crate::limits::{ClientChanges, UserChanges};
 use crate::programs::Source;
 use crate::{Config, Policy};
 use vkmps_protocol::engine::{FromEngine, ToEngine};
-use vkmps_protocol::handle::{ProgramHash, SessionId};
+use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, Priority};
 use vkmps_protocol::program::Interface;
+use vkmps_protocol::sharing::Grant;
 use vkmps_protocol::{DecodeError, ErrorCode};
 
 /// A client's socket. Unique over the life of a daemon; chosen by the caller.
@@ -31,6 +32,14 @@ pub enum Resource {
     Region,
     /// The arena of [`crate::Config::arena_bytes`], sparse.
     Arena,
+    /// The file of a buffer that may be shared, sparse. It stays until [`Action::DropShare`], whatever becomes of the
+    /// session.
+    Share {
+        /// Its chunk.
+        chunk: ChunkId,
+        /// Its length.
+        bytes: u64,
+    },
 }
 
 /// Something that happened.
@@ -207,6 +216,22 @@ pub enum Action {
         conn: ConnectionId,
         /// What.
         message: DaemonMessage,
+    },
+    /// Send a message to a client together with the file of a shared buffer.
+    SendShare {
+        /// To whom.
+        conn: ConnectionId,
+        /// What.
+        message: DaemonMessage,
+        /// Whose file.
+        chunk: ChunkId,
+        /// Whether the descriptor can be written through.
+        grant: Grant,
+    },
+    /// Drop the file of a shared buffer.
+    DropShare {
+        /// Its chunk.
+        chunk: ChunkId,
     },
     /// Close a connection; what was sent before still arrives.
     Close {

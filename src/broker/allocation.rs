@@ -1,7 +1,7 @@
 //! Buffers: cut from chunks, which are made when none has room.
 
 use crate::event::Event;
-use crate::memory::{Memory, Placed, rounded};
+use crate::memory::{Freed, Home, Memory, Placed, rounded};
 use crate::room::Room;
 use crate::session::Pending;
 use crate::{Action, Broker, Resource, beyond, failed};
@@ -10,10 +10,15 @@ use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{BufferId, ChunkId, SessionId};
 use vkmps_protocol::message::{DaemonMessage, MemoryClass};
 use vkmps_protocol::quota::{Excess, Limit};
+use vkmps_protocol::sharing::{Grant, ShareName};
 
 impl Broker {
     pub(crate) fn allocate_buffer(&mut self, id: SessionId, bytes: u64, class: MemoryClass) {
-        let class = self.engine.class(class);
+        self.allocate(id, bytes, Home::of(self.engine.class(class)));
+    }
+
+    pub(crate) fn allocate(&mut self, id: SessionId, bytes: u64, home: Home) {
+        let class = home.class();
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
@@ -32,23 +37,24 @@ impl Broker {
         if let Err(excess) = self.charge(id, class, charged) {
             return self.refuse_beyond(id, bytes, class, excess);
         }
-        if self.place_buffer(id, bytes, class) {
+        if home != Home::Own && self.place_buffer(id, bytes, class) {
             return;
         }
-        if !self.take_room(id, bytes, class) {
-            self.wait_for_room(id, bytes, class);
+        if !self.take_room(id, bytes, home) {
+            self.wait_for_room(id, bytes, home);
         }
     }
 
     /// Makes a chunk for a buffer, or refuses. False when the request has to wait for room.
-    pub(crate) fn take_room(&mut self, id: SessionId, bytes: u64, class: MemoryClass) -> bool {
+    pub(crate) fn take_room(&mut self, id: SessionId, bytes: u64, home: Home) -> bool {
+        let class = home.class();
         let refuse = |broker: &mut Self, text: &str| {
             let code = broker.engine.exhausted(class);
             let text = format!("{bytes} bytes asked for: {text}");
             broker.refuse_allocation(id, bytes, class, code, text);
             true
         };
-        let chunk_bytes = match self.find_room(id, bytes, class) {
+        let chunk_bytes = match self.find_room(id, bytes, home) {
             Room::Chunk(bytes) => bytes,
             Room::Later => return false,
             Room::None(text) => return refuse(self, text),
@@ -57,26 +63,29 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return true;
         };
-        let added = session.memory.add_chunk(chunk, class, chunk_bytes);
+        let added = session.memory.add_chunk(chunk, home, chunk_bytes);
         if added.is_none() {
             return refuse(self, "the session's arena is full");
         }
         self.next_chunk += 1;
         self.budget.pool(class).used_bytes += chunk_bytes;
         self.budget.chunks.used += 1;
-        session.pending = Some(Pending::Buffer {
-            chunk,
-            class,
-            bytes,
+        session.pending = Some(Pending::Buffer { chunk, home, bytes });
+        let resource = match home {
+            Home::Arena if !session.memory.arena_created => Resource::Arena,
+            Home::Own => Resource::Share {
+                chunk,
+                bytes: chunk_bytes,
+            },
+            Home::Arena | Home::Device => {
+                self.request_chunk(id, chunk);
+                return true;
+            }
+        };
+        self.push(Action::Create {
+            session: id,
+            resource,
         });
-        if class == MemoryClass::Shared && !session.memory.arena_created {
-            self.push(Action::Create {
-                session: id,
-                resource: Resource::Arena,
-            });
-        } else {
-            self.request_chunk(id, chunk);
-        }
         true
     }
 
@@ -85,7 +94,13 @@ impl Broker {
             return;
         };
         session.memory.arena_created = true;
-        if let Some(Pending::Buffer { chunk, .. }) = session.pending {
+        self.file_created(id);
+    }
+
+    /// What the chunk lies in is there.
+    pub(crate) fn file_created(&mut self, id: SessionId) {
+        let pending = self.sessions.get(&id).and_then(|s| s.pending.as_ref());
+        if let Some(&Pending::Buffer { chunk, .. }) = pending {
             self.request_chunk(id, chunk);
         }
     }
@@ -97,13 +112,21 @@ impl Broker {
         session.memory.chunk_is_ready(chunk);
         let Some(Pending::Buffer {
             chunk: awaited,
-            class,
+            home,
             bytes,
         }) = session.pending
         else {
             return;
         };
-        if awaited == chunk && !self.place_buffer(id, bytes, class) {
+        if awaited != chunk {
+            return;
+        }
+        let class = home.class();
+        let placed = match home {
+            Home::Own => self.share_ready(id, chunk, bytes),
+            Home::Arena | Home::Device => self.place_buffer(id, bytes, class),
+        };
+        if !placed {
             let text = "the new chunk has no room".to_owned();
             self.refuse_allocation(id, bytes, class, self.engine.exhausted(class), text);
         }
@@ -130,14 +153,13 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Some(Pending::Buffer {
-            chunk,
-            class,
-            bytes,
-        }) = session.pending
-        else {
+        let Some(Pending::Buffer { chunk, home, bytes }) = session.pending else {
             return;
         };
+        let class = home.class();
+        if home == Home::Own {
+            self.actions.push(Action::DropShare { chunk });
+        }
         if let Some(gone) = session.memory.remove_chunk(chunk) {
             self.budget.pool(class).used_bytes -= gone.bytes;
             self.budget.chunks.used -= 1;
@@ -150,21 +172,31 @@ impl Broker {
             return;
         };
         let charged = session.memory.buffer(buffer);
-        let Ok(superfluous) = session.memory.free(buffer) else {
+        let Some(freed) = session.memory.free(buffer) else {
             let code = ErrorCode::InvalidHandle;
             return self.answer(id, failed(code, code.to_string()));
         };
         if let Some((class, bytes)) = charged {
             self.refund(id, class, bytes);
         }
+        // Who waits for it sleeps already; the engine has the time.
+        self.answer(id, DaemonMessage::Done);
         self.push(Action::ToEngine(ToEngine::RemoveBuffer {
             session: id,
             buffer,
         }));
-        if let Some(chunk) = superfluous {
-            self.give_up_chunk(id, chunk);
+        match freed {
+            Freed::Private(None) => {}
+            Freed::Private(Some(chunk)) => self.give_up_chunk(id, chunk),
+            Freed::Shareable(chunk) => {
+                self.revoke(ShareName {
+                    session: id,
+                    buffer,
+                });
+                self.give_up_chunk(id, chunk);
+            }
+            Freed::Attached(name) => self.detach(id, buffer, name),
         }
-        self.answer(id, DaemonMessage::Done);
     }
 
     /// A session is gone: what its chunks took goes back.
@@ -200,6 +232,7 @@ impl Broker {
             chunk,
             offset,
             bytes,
+            grant: Grant::ReadWrite,
         }));
         self.answer(
             id,

@@ -30,6 +30,7 @@ mod registration;
 mod room;
 mod session;
 mod shares;
+mod sharing;
 #[cfg(test)]
 mod trial;
 mod view;
@@ -49,11 +50,12 @@ pub use shares::Policy;
 pub use view::SessionView;
 
 use engine::Engine;
-use memory::Budget;
+use memory::{Budget, Home};
 use programs::Programs;
 use quota::Quotas;
 use room::Waiting;
 use session::{Connection, ConnectionStage, Pending, Phase, Session};
+use sharing::Share;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use vkmps_protocol::ErrorCode;
@@ -62,6 +64,7 @@ use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::limits::MAX_SESSIONS;
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, MemoryClass, Priority};
 use vkmps_protocol::quota::Excess;
+use vkmps_protocol::sharing::ShareName;
 
 /// What the administrator decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +111,7 @@ pub struct Broker {
     programs: Programs,
     budget: Budget,
     quotas: Quotas,
+    shares: BTreeMap<ShareName, Share>,
     /// Sessions that wait for room, the longest first.
     waiting: VecDeque<Waiting>,
     /// When the last input came.
@@ -140,6 +144,7 @@ impl Broker {
             programs: Programs::default(),
             budget: Budget::default(),
             quotas: Quotas::default(),
+            shares: BTreeMap::new(),
             waiting: VecDeque::new(),
             now: Duration::ZERO,
             actions: Vec::new(),
@@ -229,7 +234,10 @@ impl Broker {
         }
         let makes_things = matches!(
             message,
-            ClientMessage::RegisterProgram { .. } | ClientMessage::AllocateBuffer { .. }
+            ClientMessage::RegisterProgram { .. }
+                | ClientMessage::AllocateBuffer { .. }
+                | ClientMessage::AllocateShareable { .. }
+                | ClientMessage::AttachBuffer { .. }
         );
         if makes_things && self.leaving != Leaving::No {
             return self.answer(
@@ -258,6 +266,13 @@ impl Broker {
             }
             ClientMessage::FreeBuffer { buffer } => self.free_buffer(id, buffer),
             ClientMessage::QueryQuota => self.answer_quota(id),
+            ClientMessage::AllocateShareable { bytes } => self.allocate_shareable(id, bytes),
+            ClientMessage::OfferBuffer {
+                buffer,
+                audience,
+                grant,
+            } => self.offer_buffer(id, buffer, audience, grant),
+            ClientMessage::AttachBuffer { name, token } => self.attach_buffer(id, name, token),
             // `message` has dealt with them.
             ClientMessage::Hello(_) | ClientMessage::Reserved => {}
         }
@@ -267,6 +282,7 @@ impl Broker {
         match resource {
             Resource::Region => self.region_created(id),
             Resource::Arena => self.arena_created(id),
+            Resource::Share { .. } => self.file_created(id),
         }
     }
 
@@ -276,7 +292,9 @@ impl Broker {
                 let code = ErrorCode::System;
                 self.end_session(id, Cause::Ended(code), code, text);
             }
-            Resource::Arena => self.abandon_chunk(id, ErrorCode::OutOfHostMemory, text),
+            Resource::Arena | Resource::Share { .. } => {
+                self.abandon_chunk(id, ErrorCode::OutOfHostMemory, text)
+            }
         }
     }
 
@@ -335,11 +353,20 @@ impl Broker {
         session.phase = Phase::Closing;
         self.waiting.retain(|waiting| waiting.session != id);
         let client = session.client(id);
-        if let Some(Pending::Program { hash }) = session.pending.take()
-            && let Some(hash) = self.programs.stop_waiting(hash, id)
-        {
-            self.forget_program(hash);
+        match session.pending.take() {
+            Some(Pending::Program { hash }) => {
+                if let Some(hash) = self.programs.stop_waiting(hash, id) {
+                    self.forget_program(hash);
+                }
+            }
+            Some(Pending::Buffer {
+                chunk,
+                home: Home::Own,
+                ..
+            }) => self.push(Action::DropShare { chunk }),
+            _ => {}
         }
+        self.leave_shares(id);
         if was_open {
             self.log(Event::ClientDisconnected { client, cause });
         }
@@ -443,6 +470,7 @@ impl Broker {
                 ConnectionStage::AwaitingHello { .. } => {}
             }
         }
+        self.verify_shares();
         self.programs.verify_invariants(&references);
     }
 }

@@ -9,11 +9,14 @@ use vkmps_protocol::limits::{
 };
 use vkmps_protocol::message::{MemoryClass, SharedMapping};
 use vkmps_protocol::quota::Amount;
+use vkmps_protocol::sharing::ShareName;
 
 /// Chunks and buffers of a session. Sizes inside are rounded; what a client asked for is not kept.
 #[derive(Debug)]
 pub(crate) struct Memory {
     arena: Ranges,
+    /// Chunks there were.
+    next_number: u64,
     chunks: BTreeMap<ChunkId, Chunk>,
     /// Bytes of all chunks.
     bytes: MemoryBytes,
@@ -32,11 +35,24 @@ pub struct MemoryBytes {
     pub shared: u64,
 }
 
+/// Where a chunk's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// In the session's arena.
+    Arena,
+    /// In the device's memory.
+    Device,
+    /// In a file of its own, for one buffer that may be shared.
+    Own,
+}
+
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    pub(crate) class: MemoryClass,
+    pub(crate) home: Home,
     pub(crate) bytes: u64,
-    /// Offset in the arena, 0 for device memory.
+    /// As its session's client knows it: numbers of all sessions would tell what the others do.
+    number: u64,
+    /// Offset in the arena, 0 elsewhere.
     pub(crate) arena_offset: u64,
     ranges: Ranges,
     stage: Stage,
@@ -54,11 +70,27 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Buffer {
-    chunk: ChunkId,
-    offset: u64,
-    /// Rounded.
-    bytes: u64,
+enum Buffer {
+    /// Cut from a chunk of the session.
+    Cut {
+        chunk: ChunkId,
+        offset: u64,
+        /// Rounded.
+        bytes: u64,
+    },
+    /// Somebody else's, or a second handle to an own one.
+    Attached(ShareName),
+}
+
+/// What a handle that was given back stood for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Freed {
+    /// A private buffer, and the chunk that became superfluous, if one did.
+    Private(Option<ChunkId>),
+    /// A shareable one, with its chunk.
+    Shareable(ChunkId),
+    /// Somebody else's.
+    Attached(ShareName),
 }
 
 /// A buffer that was just cut.
@@ -71,19 +103,42 @@ pub(crate) struct Placed {
     pub(crate) mapping: Option<SharedMapping>,
 }
 
-impl Chunk {
-    /// Where the engine finds its pages.
-    pub(crate) fn source(&self) -> ChunkSource {
-        match self.class {
-            MemoryClass::Shared => ChunkSource::Arena {
-                offset: self.arena_offset,
-            },
-            MemoryClass::Device => ChunkSource::Device,
+impl Home {
+    /// Of private buffers of a class.
+    pub(crate) fn of(class: MemoryClass) -> Self {
+        match class {
+            MemoryClass::Shared => Home::Arena,
+            MemoryClass::Device => Home::Device,
         }
     }
 
+    /// As what it counts.
+    pub(crate) fn class(self) -> MemoryClass {
+        match self {
+            Home::Arena | Home::Own => MemoryClass::Shared,
+            Home::Device => MemoryClass::Device,
+        }
+    }
+}
+
+impl Chunk {
+    /// Where the engine finds its pages.
+    pub(crate) fn source(&self) -> ChunkSource {
+        match self.home {
+            Home::Arena => ChunkSource::Arena {
+                offset: self.arena_offset,
+            },
+            Home::Device => ChunkSource::Device,
+            Home::Own => ChunkSource::File,
+        }
+    }
+
+    pub(crate) fn class(&self) -> MemoryClass {
+        self.home.class()
+    }
+
     fn is_idle(&self) -> bool {
-        self.stage == Stage::Ready && self.ranges.used() == 0
+        self.home != Home::Own && self.stage == Stage::Ready && self.ranges.used() == 0
     }
 }
 
@@ -91,6 +146,7 @@ impl Memory {
     pub(crate) fn new(arena_bytes: u64) -> Self {
         Self {
             arena: Ranges::new(arena_bytes / CHUNK_ALIGNMENT * CHUNK_ALIGNMENT),
+            next_number: 0,
             chunks: BTreeMap::new(),
             bytes: MemoryBytes::default(),
             buffers: Table::default(),
@@ -105,16 +161,23 @@ impl Memory {
 
     /// Class and size of a buffer; the size is rounded.
     pub(crate) fn buffer(&self, buffer: BufferId) -> Option<(MemoryClass, u64)> {
-        let buffer = self.buffers.get(buffer.0)?;
-        Some((self.chunks.get(&buffer.chunk)?.class, buffer.bytes))
+        self.charged(self.buffers.get(buffer.0)?)
+    }
+
+    /// What a buffer counts as. Somebody else's is that one's.
+    fn charged(&self, buffer: &Buffer) -> Option<(MemoryClass, u64)> {
+        match buffer {
+            Buffer::Cut { chunk, bytes, .. } => Some((self.chunks.get(chunk)?.class(), *bytes)),
+            Buffer::Attached(_) => None,
+        }
     }
 
     /// Sizes of all buffers.
     pub(crate) fn buffer_bytes(&self) -> MemoryBytes {
         let mut bytes = MemoryBytes::default();
         for (_, buffer) in self.buffers.iter() {
-            if let Some(chunk) = self.chunks.get(&buffer.chunk) {
-                *bytes.of_mut(chunk.class) += buffer.bytes;
+            if let Some((class, charged)) = self.charged(buffer) {
+                *bytes.of_mut(class) += charged;
             }
         }
         bytes
@@ -136,7 +199,11 @@ impl Memory {
 
     /// Size of the chunk that a request of `bytes` (rounded) calls for: chunks grow with what the session has, so that
     /// a few hundred of them hold whatever a device has. `None` where the request alone is beyond any memory.
-    pub(crate) fn next_chunk_bytes(&self, class: MemoryClass, bytes: u64) -> Option<u64> {
+    pub(crate) fn next_chunk_bytes(&self, home: Home, bytes: u64) -> Option<u64> {
+        if home == Home::Own {
+            return bytes.checked_next_multiple_of(CHUNK_ALIGNMENT);
+        }
+        let class = home.class();
         let growth = (self.chunk_bytes(class) / 2)
             .clamp(smallest_chunk(class), MAX_GROWTH_BYTES)
             .max(bytes);
@@ -144,18 +211,20 @@ impl Memory {
     }
 
     /// Makes room for a chunk; the engine does not know of it yet. `None` when the arena is full.
-    pub(crate) fn add_chunk(&mut self, id: ChunkId, class: MemoryClass, bytes: u64) -> Option<()> {
-        let arena_offset = match class {
-            MemoryClass::Shared => self.arena.allocate(bytes)?.offset,
-            MemoryClass::Device => 0,
+    pub(crate) fn add_chunk(&mut self, id: ChunkId, home: Home, bytes: u64) -> Option<()> {
+        let arena_offset = match home {
+            Home::Arena => self.arena.allocate(bytes)?.offset,
+            Home::Device | Home::Own => 0,
         };
         let ranges = Ranges::new(bytes);
-        *self.bytes.of_mut(class) += bytes;
+        *self.bytes.of_mut(home.class()) += bytes;
+        self.next_number += 1;
         self.chunks.insert(
             id,
             Chunk {
-                class,
+                home,
                 bytes,
+                number: self.next_number,
                 arena_offset,
                 ranges,
                 stage: Stage::Asked,
@@ -207,8 +276,8 @@ impl Memory {
     pub(crate) fn remove_chunk(&mut self, id: ChunkId) -> Option<Chunk> {
         let chunk = self.chunks.remove(&id)?;
         debug_assert_eq!(chunk.ranges.used(), 0);
-        *self.bytes.of_mut(chunk.class) -= chunk.bytes;
-        if chunk.class == MemoryClass::Shared {
+        *self.bytes.of_mut(chunk.class()) -= chunk.bytes;
+        if chunk.home == Home::Arena {
             self.arena.release(chunk.arena_offset, chunk.bytes);
         }
         Some(chunk)
@@ -219,20 +288,20 @@ impl Memory {
         let (chunk_id, chunk, range) = self
             .chunks
             .iter_mut()
-            .filter(|(_, chunk)| chunk.class == class && chunk.stage == Stage::Ready)
+            .filter(|(_, chunk)| chunk.home == Home::of(class) && chunk.stage == Stage::Ready)
             .find_map(|(id, chunk)| {
                 let range = chunk.ranges.allocate(bytes)?;
                 Some((*id, &*chunk, range))
             })?;
         let mapping = (class == MemoryClass::Shared).then_some(SharedMapping {
-            chunk: chunk_id,
+            chunk: ChunkId(chunk.number),
             chunk_offset: chunk.arena_offset,
             chunk_bytes: chunk.bytes,
             offset: range.offset,
             coherent: true,
             reused: range.reused,
         });
-        let buffer = self.buffers.insert(Buffer {
+        let buffer = self.buffers.insert(Buffer::Cut {
             chunk: chunk_id,
             offset: range.offset,
             bytes,
@@ -246,28 +315,72 @@ impl Memory {
         })
     }
 
-    /// Frees a buffer. `Err` for a handle that does not resolve; the chunk to give up, if one became superfluous.
-    pub(crate) fn free(&mut self, buffer: BufferId) -> Result<Option<ChunkId>, ()> {
-        let Buffer {
+    /// Takes the whole of a chunk that was made for one buffer.
+    pub(crate) fn place_in(&mut self, id: ChunkId, bytes: u64) -> Option<BufferId> {
+        let chunk = self.chunks.get_mut(&id)?;
+        let offset = chunk.ranges.allocate(bytes)?.offset;
+        Some(BufferId(self.buffers.insert(Buffer::Cut {
             chunk: id,
             offset,
             bytes,
-        } = self.buffers.remove(buffer.0).ok_or(())?;
-        let chunk = self.chunks.get_mut(&id).ok_or(())?;
+        })))
+    }
+
+    /// Frees a buffer. `None` for a handle that does not resolve.
+    pub(crate) fn free(&mut self, buffer: BufferId) -> Option<Freed> {
+        let (id, offset, bytes) = match self.buffers.remove(buffer.0)? {
+            Buffer::Cut {
+                chunk,
+                offset,
+                bytes,
+            } => (chunk, offset, bytes),
+            Buffer::Attached(name) => return Some(Freed::Attached(name)),
+        };
+        let chunk = self.chunks.get_mut(&id)?;
         chunk.ranges.release(offset, bytes);
-        if !chunk.is_idle() {
-            return Ok(None);
+        if chunk.home == Home::Own {
+            return Some(Freed::Shareable(id));
         }
-        let (class, freed_bytes) = (chunk.class, chunk.bytes);
+        Some(Freed::Private(self.superfluous(id)))
+    }
+
+    /// Whether the session has a buffer.
+    pub(crate) fn has(&self, buffer: BufferId) -> bool {
+        self.buffers.get(buffer.0).is_some()
+    }
+
+    /// A handle to somebody's buffer.
+    pub(crate) fn attach(&mut self, name: ShareName) -> BufferId {
+        BufferId(self.buffers.insert(Buffer::Attached(name)))
+    }
+
+    /// The handle resolves to nothing any more.
+    pub(crate) fn detach(&mut self, buffer: BufferId) {
+        self.buffers.remove(buffer.0);
+    }
+
+    /// All handles to somebody else's buffers.
+    pub(crate) fn all_attached(&self) -> impl Iterator<Item = (BufferId, ShareName)> {
+        let attached = |(handle, buffer): (u64, &Buffer)| match buffer {
+            Buffer::Attached(name) => Some((BufferId(handle), *name)),
+            Buffer::Cut { .. } => None,
+        };
+        self.buffers.iter().filter_map(attached)
+    }
+
+    /// A chunk that need not stay, after one has lost a buffer.
+    fn superfluous(&self, id: ChunkId) -> Option<ChunkId> {
+        let chunk = self.chunks.get(&id).filter(|chunk| chunk.is_idle())?;
+        let (class, freed_bytes) = (chunk.class(), chunk.bytes);
         let other = self
             .of_class(class)
             .find(|(other, chunk)| *other != id && chunk.is_idle());
-        Ok(match other {
+        match other {
             // One idle chunk of a class stays for the next buffer: the smaller one.
             Some((other, other_chunk)) if other_chunk.bytes > freed_bytes => Some(other),
             Some(_) => Some(id),
             None => (freed_bytes > MAX_GROWTH_BYTES).then_some(id),
-        })
+        }
     }
 
     /// Chunks that hold no buffer.
@@ -282,7 +395,8 @@ impl Memory {
     /// If the bookkeeping contradicts itself.
     pub(crate) fn verify_invariants(&self) {
         self.arena.verify_invariants();
-        assert_eq!(self.arena.used(), self.chunk_bytes(MemoryClass::Shared));
+        let in_arena = self.chunks.values().filter(|c| c.home == Home::Arena);
+        assert_eq!(self.arena.used(), in_arena.map(|c| c.bytes).sum::<u64>());
         assert!(self.arena_created || !self.arena_sent);
         for class in [MemoryClass::Device, MemoryClass::Shared] {
             let bytes: u64 = self.of_class(class).map(|(_, chunk)| chunk.bytes).sum();
@@ -291,26 +405,23 @@ impl Memory {
         }
         for (id, chunk) in &self.chunks {
             chunk.ranges.verify_invariants();
-            let of_chunk = self
-                .buffers
-                .iter()
-                .filter(|(_, buffer)| buffer.chunk == *id);
-            assert_eq!(
-                chunk.ranges.used(),
-                of_chunk.map(|(_, buffer)| buffer.bytes).sum::<u64>()
-            );
+            let of_chunk = self.buffers.iter().filter_map(|(_, buffer)| match buffer {
+                Buffer::Cut { chunk, bytes, .. } if chunk == id => Some(*bytes),
+                _ => None,
+            });
+            assert_eq!(chunk.ranges.used(), of_chunk.sum::<u64>());
         }
-        assert!(
-            self.buffers
-                .iter()
-                .all(|(_, buffer)| self.chunks.contains_key(&buffer.chunk))
-        );
+        let has_chunk = |buffer: &Buffer| match buffer {
+            Buffer::Cut { chunk, .. } => self.chunks.contains_key(chunk),
+            Buffer::Attached(_) => true,
+        };
+        assert!(self.buffers.iter().all(|(_, buffer)| has_chunk(buffer)));
     }
 
     fn of_class(&self, class: MemoryClass) -> impl Iterator<Item = (ChunkId, &Chunk)> {
         self.chunks
             .iter()
-            .filter(move |(_, c)| c.class == class)
+            .filter(move |(_, c)| c.class() == class)
             .map(|(id, chunk)| (*id, chunk))
     }
 }

@@ -3,7 +3,7 @@
 //! What was given up still counts until the engine says that it is gone, since work in flight may use it for a while. A
 //! request that fits as soon as it has gone waits for that instead of being refused, but not for ever.
 
-use crate::memory::{Pieces, Pool, rounded};
+use crate::memory::{Home, Pieces, Pool, rounded};
 use crate::session::{Pending, Phase};
 use crate::{Action, Broker};
 use std::time::Duration;
@@ -33,13 +33,14 @@ pub(crate) struct Waiting {
 impl Broker {
     /// Finds room for a chunk that a buffer of `bytes` fits into: generous where there is room, exact where there is
     /// little. When even that is too much, idle chunks of all sessions make way.
-    pub(crate) fn find_room(&mut self, id: SessionId, bytes: u64, class: MemoryClass) -> Room {
+    pub(crate) fn find_room(&mut self, id: SessionId, bytes: u64, home: Home) -> Room {
+        let class = home.class();
         let Some(session) = self.sessions.get(&id) else {
             return Room::None("the session is gone");
         };
         let uid = session.peer.uid;
         let sizes = rounded(bytes).and_then(|bytes| {
-            let generous = session.memory.next_chunk_bytes(class, bytes)?;
+            let generous = session.memory.next_chunk_bytes(home, bytes)?;
             Some((generous, bytes.checked_next_multiple_of(CHUNK_ALIGNMENT)?))
         });
         let Some((generous, exact)) = sizes.filter(|s| s.1 <= self.budget.pool(class).limit_bytes)
@@ -75,9 +76,9 @@ impl Broker {
     }
 
     /// Lets a session wait until something has gone.
-    pub(crate) fn wait_for_room(&mut self, id: SessionId, bytes: u64, class: MemoryClass) {
+    pub(crate) fn wait_for_room(&mut self, id: SessionId, bytes: u64, home: Home) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.pending = Some(Pending::Room { class, bytes });
+            session.pending = Some(Pending::Room { home, bytes });
             let deadline = self.now + ROOM_TIMEOUT;
             self.waiting.push_back(Waiting {
                 session: id,
@@ -89,8 +90,8 @@ impl Broker {
     /// Something has gone: who waited longest looks first.
     pub(crate) fn serve_waiting(&mut self) {
         for Waiting { session, deadline } in std::mem::take(&mut self.waiting) {
-            if let Some((bytes, class)) = self.waits_for_room(session)
-                && !self.take_room(session, bytes, class)
+            if let Some((bytes, home)) = self.waits_for_room(session)
+                && !self.take_room(session, bytes, home)
             {
                 self.waiting.push_back(Waiting { session, deadline });
             }
@@ -102,7 +103,8 @@ impl Broker {
         let late = |waiting: &Waiting| waiting.deadline <= self.now;
         let count = self.waiting.iter().take_while(|w| late(w)).count();
         for Waiting { session, .. } in self.waiting.drain(..count).collect::<Vec<_>>() {
-            if let Some((bytes, class)) = self.waits_for_room(session) {
+            if let Some((bytes, home)) = self.waits_for_room(session) {
+                let class = home.class();
                 let text = "what was given up is still in use".to_owned();
                 self.refuse_allocation(session, bytes, class, self.engine.exhausted(class), text);
             }
@@ -119,7 +121,7 @@ impl Broker {
             return;
         }
         if let Some(gone) = session.memory.remove_chunk(chunk) {
-            self.budget.pool(gone.class).used_bytes -= gone.bytes;
+            self.budget.pool(gone.class()).used_bytes -= gone.bytes;
             self.budget.chunks.used -= 1;
         }
         self.serve_waiting();
@@ -172,9 +174,9 @@ impl Broker {
         sum
     }
 
-    fn waits_for_room(&self, id: SessionId) -> Option<(u64, MemoryClass)> {
+    fn waits_for_room(&self, id: SessionId) -> Option<(u64, Home)> {
         match self.sessions.get(&id)?.pending {
-            Some(Pending::Room { class, bytes }) => Some((bytes, class)),
+            Some(Pending::Room { home, bytes }) => Some((bytes, home)),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use crate::action::{ConnectionId, Peer};
 use crate::event::Client;
 use crate::limits::{ClientLimits, ClientSettings};
-use crate::memory::{Memory, MemoryBytes};
+use crate::memory::{Home, Memory, MemoryBytes};
 use crate::programs::Source;
 use std::time::Duration;
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId, Table};
@@ -79,11 +79,11 @@ pub(crate) enum Pending {
     /// The program is being compiled or made into a pipeline.
     Program { hash: ProgramHash },
     /// There is no room for a chunk, but there will be.
-    Room { class: MemoryClass, bytes: u64 },
-    /// A chunk is set aside, and waits for the arena or for the engine.
+    Room { home: Home, bytes: u64 },
+    /// A chunk is set aside, and waits for its file or for the engine.
     Buffer {
         chunk: ChunkId,
-        class: MemoryClass,
+        home: Home,
         bytes: u64,
     },
 }

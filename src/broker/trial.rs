@@ -5,6 +5,7 @@ mod limits;
 mod memory;
 mod random;
 mod shares;
+mod sharing;
 mod world;
 
 use crate::*;

@@ -14,4 +14,5 @@ mod client;
 mod failure;
 mod handle;
 mod program;
+mod sharing;
 mod submit;

@@ -4,12 +4,15 @@ use crate::connection::Connection;
 use crate::control::unexpected;
 use crate::error::Error;
 use crate::staging;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use vkmps_ipc::memory::Region;
+use vkmps_ipc::memory::{self, Region};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::command::Encoder;
 use vkmps_protocol::handle::BufferId;
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, MemoryClass};
+use vkmps_protocol::sharing::Grant;
 
 /// A buffer of the session. Does not free itself: [`crate::Buffer`] does, and staging memory lives as long as the
 /// session.
@@ -18,6 +21,10 @@ pub(crate) struct Allocation {
     pub(crate) bytes: u64,
     /// Where this process sees its bytes, if it does.
     pub(crate) mapped: Option<Mapped>,
+    /// What the session may do with it.
+    pub(crate) grant: Grant,
+    /// Whether it can be offered to others.
+    pub(crate) shareable: bool,
 }
 
 /// A range of a mapped chunk.
@@ -26,6 +33,28 @@ pub(crate) struct Mapped {
     pub(crate) chunk: Arc<Region>,
     pub(crate) offset: usize,
     pub(crate) bytes: usize,
+    /// What its pages are of, where that is known.
+    pub(crate) file: Option<File>,
+}
+
+/// Where a chunk lies in its memfd.
+#[derive(Clone)]
+pub(crate) struct File {
+    pub(crate) descriptor: Arc<OwnedFd>,
+    pub(crate) chunk_offset: u64,
+}
+
+impl File {
+    /// The next bytes of the chunk, before `end`, that were ever written; all, where the system does not say.
+    fn next_data(&self, start: usize, end: usize) -> Option<Range<usize>> {
+        let in_file = |offset: usize| self.chunk_offset + offset as u64;
+        let found = memory::next_data(&*self.descriptor, in_file(start), in_file(end));
+        let Ok(found) = found else {
+            return Some(start..end);
+        };
+        let in_chunk = |at: u64| usize::try_from(at - self.chunk_offset).unwrap_or(end);
+        found.map(|data| in_chunk(data.start)..in_chunk(data.end))
+    }
 }
 
 /// What may be in memory that is handed out: never another session's bytes.
@@ -95,6 +124,8 @@ fn request(
                 id,
                 bytes,
                 mapped: None,
+                grant: Grant::ReadWrite,
+                shareable: false,
             },
             reused,
         ));
@@ -112,12 +143,24 @@ fn request(
     };
     match control.chunk(&mapping) {
         Ok(chunk) => {
+            let file = control.arena().map(|descriptor| File {
+                descriptor,
+                chunk_offset: mapping.chunk_offset,
+            });
             let mapped = Some(Mapped {
                 chunk,
                 offset,
                 bytes: length,
+                file,
             });
-            Ok((Allocation { id, bytes, mapped }, reused || mapping.reused))
+            let allocation = Allocation {
+                id,
+                bytes,
+                mapped,
+                grant: Grant::ReadWrite,
+                shareable: false,
+            };
+            Ok((allocation, reused || mapping.reused))
         }
         Err(error) => {
             // This process has no address space left: the daemon still believes that we have the buffer.
@@ -129,7 +172,7 @@ fn request(
 
 fn clear(connection: &Connection, allocation: &Allocation) -> Result<(), Error> {
     if let Some(mapped) = &allocation.mapped {
-        mapped.chunk.clear(mapped.offset, mapped.bytes);
+        mapped.clear();
         return Ok(());
     }
     let odd = allocation.bytes % 4;
@@ -153,6 +196,21 @@ fn clear(connection: &Connection, allocation: &Allocation) -> Result<(), Error> 
 }
 
 impl Mapped {
+    /// Sets all bytes to zero. Pages that nobody has written yet stay what they are: none.
+    fn clear(&self) {
+        let (start, end) = (self.offset, self.offset + self.bytes);
+        let mut at = start;
+        while at < end {
+            let data = match &self.file {
+                Some(file) => file.next_data(at, end),
+                None => Some(at..end),
+            };
+            let Some(data) = data else { return };
+            self.chunk.clear(data.start, data.len());
+            at = data.end;
+        }
+    }
+
     pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
         self.chunk.read(self.offset + offset, out);
     }

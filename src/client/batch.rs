@@ -55,7 +55,7 @@ impl<'a> Batch<'a> {
         let (source, target) = (source.into(), target.into());
         self.add(|batch| {
             check::transfer(batch.connection, &source)?;
-            check::transfer(batch.connection, &target)?;
+            check::target(batch.connection, &target)?;
             if source.bytes != target.bytes {
                 let text = format!("copy of {} bytes to {}", source.bytes, target.bytes);
                 return Err(Error::new(ErrorCode::InvalidArgument, text));
@@ -83,7 +83,7 @@ impl<'a> Batch<'a> {
     pub fn fill(self, target: impl Into<Slice>, word: u32) -> Self {
         let target = target.into();
         self.add(|batch| {
-            check::transfer(batch.connection, &target)?;
+            check::target(batch.connection, &target)?;
             check::words(&target)?;
             if target.bytes > 0 {
                 batch.encoder.fill(
@@ -102,7 +102,7 @@ impl<'a> Batch<'a> {
     pub fn update(self, target: impl Into<Slice>, data: &[u8]) -> Self {
         let target = target.into();
         self.add(|batch| {
-            check::transfer(batch.connection, &target)?;
+            check::target(batch.connection, &target)?;
             check::words(&target)?;
             if target.bytes != data.len() as u64 {
                 let text = format!("update of {} bytes with {}", target.bytes, data.len());

@@ -11,6 +11,7 @@ use crate::usage::Uses;
 use std::sync::Arc;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::message::MemoryClass;
+use vkmps_protocol::sharing::Grant;
 
 /// Where a buffer lives. On a device that computes in host memory both are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +68,7 @@ impl Buffer {
     /// Writes bytes after all earlier submits of this client that use the buffer; blocks until they are there.
     ///
     /// # Errors
-    /// `OutOfRange`; what ended the session; for device memory what allocating or copying can return.
+    /// `OutOfRange`; `PermissionDenied` for one that may only be read; what ended the session; for device memory what allocating or copying can return.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         let Inner {
             connection,
@@ -75,6 +76,7 @@ impl Buffer {
             uses,
         } = &*self.0;
         check_range(offset, data.len() as u64, self.len())?;
+        self.may_be_written()?;
         connection.alive()?;
         uses.settle(connection)?;
         match &allocation.mapped {
@@ -119,6 +121,23 @@ impl Buffer {
                 "device memory cannot be mapped",
             )),
         }
+    }
+
+    /// Whether this client may write it, too: always, unless it is attached to read only.
+    pub fn is_writable(&self) -> bool {
+        self.0.allocation.grant == Grant::ReadWrite
+    }
+
+    pub(crate) fn may_be_written(&self) -> Result<(), Error> {
+        if self.is_writable() {
+            return Ok(());
+        }
+        let text = "the buffer was offered to be read only";
+        Err(Error::new(ErrorCode::PermissionDenied, text))
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0.connection
     }
 
     pub(crate) fn belongs_to(&self, connection: &Arc<Connection>) -> Result<(), Error> {

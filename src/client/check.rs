@@ -83,6 +83,12 @@ pub(crate) fn transfer(connection: &Arc<Connection>, slice: &Slice) -> Result<()
     slice.check()
 }
 
+/// As [`transfer`], for one that it writes.
+pub(crate) fn target(connection: &Arc<Connection>, slice: &Slice) -> Result<(), Error> {
+    transfer(connection, slice)?;
+    slice.buffer.may_be_written()
+}
+
 /// Checks that a range is made of whole words, as fills and updates need it.
 pub(crate) fn words(slice: &Slice) -> Result<(), Error> {
     if slice.offset.is_multiple_of(4) && slice.bytes.is_multiple_of(4) {
@@ -128,6 +134,9 @@ fn binding(
         ));
     };
     check_slice(device, info.kind, bound)?;
+    if bound.access.writes() {
+        bound.slice.buffer.may_be_written()?;
+    }
     let Slice {
         buffer,
         offset,

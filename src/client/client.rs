@@ -124,6 +124,10 @@ impl Client {
         self.0.default_stream.submit(dispatch)
     }
 
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
+
     fn alloc_with(&self, bytes: u64, memory: Memory, contents: Contents) -> Result<Buffer, Error> {
         let connection = &self.0.connection;
         let allocation = allocate(connection, bytes, memory.into(), contents)?;

@@ -16,7 +16,9 @@ use vkmps_protocol::message::{ClientMessage, DaemonMessage, SharedMapping};
 /// What belongs to whoever talks to the daemon at the moment.
 pub(crate) struct Control {
     buffer: Box<[u8; MAX_MESSAGE_BYTES]>,
-    arena: Option<OwnedFd>,
+    arena: Option<Arc<OwnedFd>>,
+    /// The file that came with the last answer.
+    pub(crate) share: Option<OwnedFd>,
     chunks: HashMap<ChunkId, Weak<Region>>,
     /// The chunk used last stays mapped: freeing and allocating in turn does not fault its pages in again.
     recent: Option<Arc<Region>>,
@@ -27,6 +29,7 @@ impl Control {
         Self {
             buffer: message_buffer(),
             arena: None,
+            share: None,
             chunks: HashMap::new(),
             recent: None,
         }
@@ -61,13 +64,21 @@ impl Control {
                 ..
             }
         ) {
-            self.arena = descriptors.pop();
+            self.arena = descriptors.pop().map(Arc::new);
+        }
+        if matches!(answer, DaemonMessage::ShareReady { .. }) {
+            self.share = descriptors.pop();
         }
         match answer {
             DaemonMessage::Failed { code, text, excess } => Err(Error::refused(code, text, excess)),
             DaemonMessage::Refused { code, text } => Err(connection.end(Error::new(code, text))),
             answer => Ok(answer),
         }
+    }
+
+    /// The memfd of the session's shared memory, once there is one.
+    pub(crate) fn arena(&self) -> Option<Arc<OwnedFd>> {
+        self.arena.clone()
     }
 
     /// The chunk that a buffer was cut from, mapped once however many buffers it holds.
@@ -81,7 +92,7 @@ impl Control {
         ))?;
         let bytes = usize::try_from(mapping.chunk_bytes)
             .map_err(|_| Error::from(ErrorCode::OutOfHostMemory))?;
-        let region = Region::map(arena, mapping.chunk_offset, bytes).map_err(Error::system)?;
+        let region = Region::map(&**arena, mapping.chunk_offset, bytes).map_err(Error::system)?;
         let region = Arc::new(region);
         self.chunks.retain(|_, chunk| chunk.strong_count() > 0);
         self.chunks.insert(mapping.chunk, Arc::downgrade(&region));

@@ -48,6 +48,7 @@ mod mapping;
 mod program;
 mod reactor;
 mod release;
+mod sharing;
 mod slice;
 mod staging;
 mod stream;
@@ -62,6 +63,7 @@ pub use dispatch::Dispatch;
 pub use error::Error;
 pub use mapping::{Mapping, Words};
 pub use program::{Program, ProgramBuilder};
+pub use sharing::Ticket;
 pub use slice::Slice;
 pub use stream::Stream;
 pub use submission::Submission;
@@ -69,6 +71,7 @@ pub use vkmps_protocol::ErrorCode;
 pub use vkmps_protocol::message::{DeviceDescription, Priority};
 pub use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface};
 pub use vkmps_protocol::quota::{Amount, Excess, Limit, Quota, Scope};
+pub use vkmps_protocol::sharing::Grant;
 
 /// The code in the README is a test of this crate.
 #[cfg(doctest)]

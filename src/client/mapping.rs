@@ -11,15 +11,12 @@ use vkmps_protocol::ErrorCode;
 #[derive(Clone)]
 pub struct Mapping {
     mapped: Mapped,
-    _buffer: Buffer,
+    buffer: Buffer,
 }
 
 impl Mapping {
     pub(crate) fn new(buffer: Buffer, mapped: Mapped) -> Self {
-        Self {
-            mapped,
-            _buffer: buffer,
-        }
+        Self { mapped, buffer }
     }
 
     /// Length, bytes.
@@ -32,7 +29,8 @@ impl Mapping {
         self.mapped.bytes == 0
     }
 
-    /// Its first byte, aligned to 256. Valid as long as the mapping.
+    /// Its first byte, aligned to 256. Valid as long as the mapping; writing through it where [`Buffer::is_writable`] says
+    /// no is a fault.
     pub fn as_ptr(&self) -> *mut u8 {
         self.mapped.chunk.as_ptr().wrapping_add(self.mapped.offset)
     }
@@ -50,19 +48,25 @@ impl Mapping {
     /// Copies bytes in.
     ///
     /// # Errors
-    /// `OutOfRange`.
+    /// `OutOfRange`; `PermissionDenied` for a buffer that may only be read.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.buffer.may_be_written()?;
         let at = self.check(offset, data.len())?;
         self.mapped.write(at, data);
         Ok(())
     }
 
-    /// Its bytes as 32-bit words; up to three bytes at the end are left out.
+    /// Its bytes as 32-bit words; up to three bytes at the end are left out. None of a buffer that may only be read: what
+    /// is atomic can be written to.
     pub fn u32s(&self) -> Words<'_> {
+        let bytes = match self.buffer.is_writable() {
+            true => self.mapped.bytes,
+            false => 0,
+        };
         Words {
             mapped: &self.mapped,
             next: 0,
-            end: self.mapped.bytes / 4,
+            end: bytes / 4,
         }
     }
 

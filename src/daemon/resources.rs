@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use vkmps_broker::Resource;
 use vkmps_ipc::SystemError;
-use vkmps_ipc::memory::sealed_memfd;
+use vkmps_ipc::memory::{read_only, sealed_memfd};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::wake::eventfd;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{ChunkSource, ToEngine};
-use vkmps_protocol::handle::{ProgramHash, SessionId};
+use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::message::{DaemonMessage, Priority};
 use vkmps_protocol::ring::REGION_BYTES;
+use vkmps_protocol::sharing::Grant;
 
 /// Everything kept.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Resources {
     arena_bytes: u64,
     sessions: HashMap<SessionId, SessionFiles>,
     programs: HashMap<ProgramHash, ProgramFiles>,
+    /// Files of buffers that may be shared, by their chunks.
+    shares: HashMap<ChunkId, OwnedFd>,
 }
 
 /// Of one session.
@@ -45,6 +48,7 @@ impl Resources {
             arena_bytes,
             sessions: HashMap::new(),
             programs: HashMap::new(),
+            shares: HashMap::new(),
         }
     }
 
@@ -72,6 +76,10 @@ impl Resources {
                     files.arena = Some(arena);
                 }
             }
+            Resource::Share { chunk, bytes } => {
+                let file = sealed_memfd("vkmps-share", bytes)?;
+                self.shares.insert(chunk, file);
+            }
         }
         Ok(())
     }
@@ -91,6 +99,22 @@ impl Resources {
 
     pub(crate) fn release(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+    }
+
+    pub(crate) fn drop_share(&mut self, chunk: ChunkId) {
+        self.shares.remove(&chunk);
+    }
+
+    /// A descriptor of a shared buffer's file; `None` if it is not there.
+    pub(crate) fn share(&self, chunk: ChunkId, grant: Grant) -> Option<OwnedFd> {
+        let file = self.shares.get(&chunk)?;
+        let descriptor = match grant {
+            Grant::ReadWrite => Ok(file.try_clone().ok()?),
+            Grant::ReadOnly => read_only(file),
+        };
+        descriptor
+            .inspect_err(|error| tracing::error!(%error, "no descriptor for a reader"))
+            .ok()
     }
 
     pub(crate) fn keep_module(&mut self, hash: ProgramHash, module: OwnedFd) {
@@ -130,6 +154,11 @@ impl Resources {
             } => {
                 vec![self.sessions.get(session)?.arena.as_ref()?.as_fd()]
             }
+            ToEngine::AddChunk {
+                chunk,
+                source: ChunkSource::File,
+                ..
+            } => vec![self.shares.get(chunk)?.as_fd()],
             ToEngine::AddPipeline { hash, .. } => match self.programs.get(hash)? {
                 ProgramFiles::Compiled([module, cache]) => vec![module.as_fd(), cache.as_fd()],
                 ProgramFiles::Source(_) => return None,

@@ -16,6 +16,7 @@ use crate::supervisor::Supervisor;
 use crate::watchdog::{self, Watchdog};
 use sd_notify::NotifyState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -351,6 +352,16 @@ impl Server {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Send { conn, message } => self.send(conn, message),
+            Action::SendShare {
+                conn,
+                message,
+                chunk,
+                grant,
+            } => {
+                let file = self.resources.share(chunk, grant);
+                self.send_share(conn, message, file.as_ref());
+            }
+            Action::DropShare { chunk } => self.resources.drop_share(chunk),
             Action::Close { conn } => drop(self.links.remove(&conn)),
             Action::Create { session, resource } => {
                 self.inbox
@@ -416,6 +427,20 @@ impl Server {
         }
         let sent = match self.resources.for_client(link.session, &message) {
             Some(descriptors) => link.send(message, &descriptors),
+            None => Err(Stalled),
+        };
+        if let Err(Stalled) = sent {
+            self.inbox.push_back(Input::ConnectionStalled { conn });
+        }
+    }
+
+    /// Without a descriptor the client cannot use what it was given, and the session is of no use.
+    fn send_share(&mut self, conn: ConnectionId, message: DaemonMessage, file: Option<&OwnedFd>) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let sent = match file {
+            Some(file) => link.send(message, &[file.as_fd()]),
             None => Err(Stalled),
         };
         if let Err(Stalled) = sent {

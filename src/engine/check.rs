@@ -9,6 +9,7 @@ use vkmps_protocol::ErrorCode;
 use vkmps_protocol::command::{self, Binding, Command, CopyBody, DispatchBody, FillBody};
 use vkmps_protocol::limits::{MAX_BINDINGS, MAX_SUBMIT_COMMANDS};
 use vkmps_protocol::program::{Access, BindingKind};
+use vkmps_protocol::sharing::Grant;
 use vkmps_scheduler::Hazard;
 
 /// Why a payload became no job.
@@ -138,6 +139,10 @@ impl<'a> Resolver<'a> {
                 }
             };
             let buffer = self.buffer(binding.buffer, binding.offset, binding.range)?;
+            // What is declared covers what the module does: that was checked above.
+            if declared.writes() {
+                may_write(buffer)?;
+            }
             let offset = buffer.offset + binding.offset;
             if binding.range == 0 || binding.range > most {
                 return Err(ErrorCode::OutOfRange);
@@ -181,6 +186,7 @@ impl<'a> Resolver<'a> {
     fn copy(&mut self, body: CopyBody) -> Result<(), ErrorCode> {
         let source = self.buffer(body.source, body.source_offset, body.bytes)?;
         let target = self.buffer(body.target, body.target_offset, body.bytes)?;
+        may_write(target)?;
         let (from, to) = (
             source.offset + body.source_offset,
             target.offset + body.target_offset,
@@ -241,6 +247,7 @@ impl<'a> Resolver<'a> {
         body: FillBody,
     ) -> Result<Option<(std::sync::Arc<vkmps_gpu::Memory>, u64)>, ErrorCode> {
         let target = self.buffer(body.target, body.offset, body.bytes)?;
+        may_write(target)?;
         let offset = target.offset + body.offset;
         if !(offset | body.bytes).is_multiple_of(4) {
             return Err(ErrorCode::InvalidArgument);
@@ -333,6 +340,13 @@ impl<'a> Resolver<'a> {
             hazards.clear();
             hazards.push(Hazard::EVERYTHING);
         }
+    }
+}
+
+fn may_write(buffer: &Buffer) -> Result<(), ErrorCode> {
+    match buffer.grant {
+        Grant::ReadWrite => Ok(()),
+        Grant::ReadOnly => Err(ErrorCode::PermissionDenied),
     }
 }
 

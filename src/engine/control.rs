@@ -74,6 +74,7 @@ impl Engine {
             } => {
                 let arena = match source {
                     ChunkSource::Arena { offset } => Some((next()?, offset)),
+                    ChunkSource::File => Some((next()?, 0)),
                     ChunkSource::Device => None,
                 };
                 let Some(owner) = self.session(session) else {
@@ -101,9 +102,10 @@ impl Engine {
                 chunk,
                 offset,
                 bytes,
+                grant,
             } => {
-                if let Some(session) = self.session(session)
-                    && let Some(memory) = session.objects.chunks.get(&chunk).cloned()
+                if let Some(memory) = self.chunk(chunk)
+                    && let Some(session) = self.session(session)
                 {
                     session.objects.buffers.put(
                         buffer.0,
@@ -112,6 +114,7 @@ impl Engine {
                             chunk,
                             offset,
                             bytes,
+                            grant,
                         },
                     );
                 }
@@ -439,6 +442,12 @@ impl Engine {
             exported: exported.is_some(),
         };
         self.tell_with(message, exported);
+    }
+
+    /// A chunk, whoever owns it: whose buffers lie in it is vkmpsd's to know.
+    fn chunk(&mut self, chunk: ChunkId) -> Option<Arc<Memory>> {
+        let owner = *self.chunks.get(&chunk)?;
+        self.session(owner)?.objects.chunks.get(&chunk).cloned()
     }
 
     fn session(&mut self, id: SessionId) -> Option<&mut Session> {

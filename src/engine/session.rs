@@ -12,6 +12,7 @@ use vkmps_gpu::Memory;
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_protocol::handle::{ChunkId, SessionId, Table};
 use vkmps_protocol::limits::MAX_STREAMS;
+use vkmps_protocol::sharing::Grant;
 use vkmps_protocol::window::Window;
 use vkmps_scheduler::ClientKey;
 
@@ -23,6 +24,8 @@ pub(crate) struct Buffer {
     pub(crate) chunk: ChunkId,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// What the session may do with it.
+    pub(crate) grant: Grant,
 }
 
 /// What a session's handles stand for.

@@ -9,8 +9,10 @@ use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::Mode;
+use nix::unistd::Whence;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -65,6 +67,49 @@ pub fn read_only(fd: impl AsFd) -> Result<OwnedFd, SystemError> {
     nix::fcntl::open(path.as_str(), flags, Mode::empty()).map_err(SystemError::of("open"))
 }
 
+/// Bytes that nobody can guess.
+pub fn random() -> Result<[u8; 32], SystemError> {
+    let mut bytes = [0; 32];
+    // SAFETY: the array is valid for its length, and any byte is a valid `u8`.
+    let got = unsafe { nix::libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    // So few come whole or not at all.
+    if usize::try_from(got) == Ok(bytes.len()) {
+        return Ok(bytes);
+    }
+    Err(SystemError {
+        call: "getrandom",
+        errno: nix::errno::Errno::last(),
+    })
+}
+
+/// The next bytes of a memfd, from `start` and before `end`, that were ever written: all others are zeros without pages.
+pub fn next_data(
+    memfd: impl AsFd,
+    start: u64,
+    end: u64,
+) -> Result<Option<Range<u64>>, SystemError> {
+    let seek = |from: u64, whence| match i64::try_from(from) {
+        Ok(from) => nix::unistd::lseek(memfd.as_fd(), from, whence),
+        Err(_) => Err(nix::errno::Errno::EINVAL),
+    };
+    let data = match seek(start, Whence::SeekData) {
+        Ok(at) => u64::try_from(at).unwrap_or(end),
+        Err(nix::errno::Errno::ENXIO) => return Ok(None),
+        Err(errno) => {
+            return Err(SystemError {
+                call: "lseek",
+                errno,
+            });
+        }
+    };
+    if data >= end {
+        return Ok(None);
+    }
+    let hole = seek(data, Whence::SeekHole).map_err(SystemError::of("lseek"))?;
+    let hole = u64::try_from(hole).unwrap_or(end);
+    Ok(Some(data..hole.min(end)))
+}
+
 /// The first `bytes` of a file or memfd that somebody else may be changing: read, not mapped, so truncation is an error
 /// and not a signal.
 pub fn read_exactly(fd: impl AsFd, bytes: usize) -> Result<Vec<u8>, SystemError> {
@@ -97,6 +142,7 @@ pub fn read_exactly(fd: impl AsFd, bytes: usize) -> Result<Vec<u8>, SystemError>
 pub struct Region {
     base: NonNull<u8>,
     bytes: usize,
+    protection: ProtFlags,
 }
 
 // SAFETY: the mapping lives as long as the value and all access goes through atomics or byte copies.
@@ -110,6 +156,21 @@ impl Region {
     /// # Errors
     /// `EINVAL` when the memfd is not sealed against shrinking or is shorter than the range.
     pub fn map(fd: impl AsFd, offset: u64, bytes: usize) -> Result<Self, SystemError> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        Self::map_with(fd, offset, bytes, protection)
+    }
+
+    /// As [`Self::map`], for a descriptor that cannot be written through: writing panics.
+    pub fn map_to_read(fd: impl AsFd, offset: u64, bytes: usize) -> Result<Self, SystemError> {
+        Self::map_with(fd, offset, bytes, ProtFlags::PROT_READ)
+    }
+
+    fn map_with(
+        fd: impl AsFd,
+        offset: u64,
+        bytes: usize,
+        protection: ProtFlags,
+    ) -> Result<Self, SystemError> {
         let bad = |call| SystemError {
             call,
             errno: nix::errno::Errno::EINVAL,
@@ -129,11 +190,14 @@ impl Region {
         }
         let length = NonZeroUsize::new(bytes).ok_or(bad("mapping of no bytes"))?;
         let offset = i64::try_from(offset).map_err(|_| bad("mapping"))?;
-        let flags = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-        let base = unsafe { mmap(None, length, flags, MapFlags::MAP_SHARED, fd, offset) };
+        let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, offset) };
         let base = base.map_err(SystemError::of("mmap"))?.cast();
-        Ok(Self { base, bytes })
+        Ok(Self {
+            base,
+            bytes,
+            protection,
+        })
     }
 
     /// Length, bytes.
@@ -146,6 +210,11 @@ impl Region {
         self.bytes == 0
     }
 
+    /// Whether it can be written to.
+    pub fn is_writable(&self) -> bool {
+        self.protection.contains(ProtFlags::PROT_WRITE)
+    }
+
     /// Start of the mapping, for callers that hand it to a driver or to C. Other processes write to it at any time.
     pub fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()
@@ -154,6 +223,8 @@ impl Region {
     /// The `u32` at an offset that is a multiple of 4.
     #[inline]
     pub fn u32(&self, offset: usize) -> &AtomicU32 {
+        // An atomic can be written to; callers of the few regions that cannot do without.
+        debug_assert!(self.is_writable());
         assert!(offset.is_multiple_of(4) && offset < self.bytes && self.bytes - offset >= 4);
         // SAFETY: in bounds by the assertion.
         let at = unsafe { self.base.add(offset) };
@@ -165,6 +236,7 @@ impl Region {
     /// The `u64` at an offset that is a multiple of 8.
     #[inline]
     pub fn u64(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(self.is_writable());
         assert!(offset.is_multiple_of(8) && offset < self.bytes && self.bytes - offset >= 8);
         // SAFETY: in bounds by the assertion.
         let at = unsafe { self.base.add(offset) };
@@ -224,6 +296,7 @@ impl Region {
 
     /// Copies bytes in.
     pub fn write(&self, offset: usize, data: &[u8]) {
+        assert!(self.is_writable());
         assert!(offset <= self.bytes && self.bytes - offset >= data.len());
         // SAFETY: in bounds by the assertion.
         let to = unsafe { self.base.add(offset) };
@@ -233,6 +306,7 @@ impl Region {
 
     /// Sets a range to zero.
     pub fn clear(&self, offset: usize, bytes: usize) {
+        assert!(self.is_writable());
         assert!(offset <= self.bytes && self.bytes - offset >= bytes);
         // SAFETY: in bounds by the assertion.
         let to = unsafe { self.base.add(offset) };
@@ -282,6 +356,36 @@ mod tests {
         let fd = memfd_create(c"open", MFdFlags::MFD_ALLOW_SEALING).unwrap();
         nix::unistd::ftruncate(&fd, 4096).unwrap();
         assert!(Region::map(&fd, 0, 4096).is_err());
+    }
+
+    #[test]
+    fn what_can_be_read_only_cannot_be_mapped_to_write_and_shows_what_others_write() {
+        let fd = sealed_memfd("shared", 4096).unwrap();
+        let reader = read_only(&fd).unwrap();
+        assert!(Region::map(&reader, 0, 4096).is_err());
+        assert!(nix::unistd::write(&reader, &[1]).is_err());
+        let (mine, theirs) = (
+            Region::map(&fd, 0, 4096).unwrap(),
+            Region::map_to_read(&reader, 0, 4096).unwrap(),
+        );
+        mine.write(7, &[9]);
+        let mut byte = [0];
+        theirs.read(7, &mut byte);
+        assert_eq!(byte, [9]);
+        let writing = std::panic::catch_unwind(|| theirs.write(0, &[1]));
+        assert!(writing.is_err());
+    }
+
+    #[test]
+    fn pages_that_were_never_written_are_no_data() {
+        let fd = sealed_memfd("sparse", 1 << 20).unwrap();
+        assert_eq!(next_data(&fd, 0, 1 << 20).unwrap(), None);
+        let region = Region::map(&fd, 0, 1 << 20).unwrap();
+        region.write(8192, &[1]);
+        region.write(100_000, &[1]);
+        assert_eq!(next_data(&fd, 0, 1 << 20).unwrap(), Some(8192..12288));
+        assert_eq!(next_data(&fd, 8200, 9000).unwrap(), Some(8200..9000));
+        assert_eq!(next_data(&fd, 12288, 90_000).unwrap(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId};
 use crate::message::{DeviceDescription, Priority};
 use crate::program::{Interface, Specialization};
 use crate::share::Mode;
+use crate::sharing::Grant;
 use serde::{Deserialize, Serialize};
 
 /// Where a chunk's memory comes from.
@@ -18,6 +19,8 @@ pub enum ChunkSource {
     },
     /// Device memory that the engine allocates and clears.
     Device,
+    /// The whole of a memfd, which rides along as a descriptor.
+    File,
 }
 
 /// From the daemon to the engine. 0 is reserved.
@@ -47,8 +50,8 @@ pub enum ToEngine {
         /// Which.
         session: SessionId,
     },
-    /// Make memory; answered by [`FromEngine::ChunkReady`] or [`FromEngine::ChunkFailed`]. Carries the arena for
-    /// [`ChunkSource::Arena`].
+    /// Make memory; answered by [`FromEngine::ChunkReady`] or [`FromEngine::ChunkFailed`]. Carries the memfd for
+    /// [`ChunkSource::Arena`] and [`ChunkSource::File`].
     AddChunk {
         /// Owner.
         session: SessionId,
@@ -67,7 +70,7 @@ pub enum ToEngine {
         /// Which.
         chunk: ChunkId,
     },
-    /// A buffer was cut from a chunk. Not answered: it is on its way before the client hears of the buffer.
+    /// A buffer was cut from a chunk, which is the session's or shared by its owner. Not answered: it is on its way before the client hears of the buffer.
     AddBuffer {
         /// Owner.
         session: SessionId,
@@ -79,6 +82,8 @@ pub enum ToEngine {
         offset: u64,
         /// Size, bytes.
         bytes: u64,
+        /// Work of a session that may only read is refused if it might write.
+        grant: Grant,
     },
     /// A buffer is freed.
     RemoveBuffer {
@@ -181,7 +186,7 @@ impl ToEngine {
     pub fn descriptors(&self) -> usize {
         match self {
             ToEngine::AddChunk {
-                source: ChunkSource::Arena { .. },
+                source: ChunkSource::Arena { .. } | ChunkSource::File,
                 ..
             } => 1,
             ToEngine::Start | ToEngine::AddSession { .. } | ToEngine::AddPipeline { .. } => 2,

@@ -37,6 +37,7 @@ pub mod quota;
 pub mod recorder;
 pub mod ring;
 pub mod share;
+pub mod sharing;
 pub mod window;
 
 pub use error::ErrorCode;

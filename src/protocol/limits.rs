@@ -47,6 +47,14 @@ pub const MAX_SESSIONS_PER_UID: usize = 768;
 pub const MAX_PROGRAMS: usize = 4096;
 /// Buffers of a session.
 pub const MAX_BUFFERS: usize = 65_536;
+/// Shareable buffers of all sessions: the daemon keeps a descriptor of each.
+pub const MAX_SHARES: usize = 512;
+/// The same of one UID other than root.
+pub const MAX_SHARES_PER_UID: usize = 384;
+/// Offers of a buffer that stand at one time.
+pub const MAX_OFFERS: usize = 64;
+/// Handles of others to a shared buffer.
+pub const MAX_ATTACHMENTS: usize = 256;
 /// Compiled programs the daemon keeps although no session uses them.
 pub const MAX_INTERNED_PROGRAMS: usize = 4096;
 

@@ -4,6 +4,7 @@ use crate::ErrorCode;
 use crate::handle::{BufferId, ChunkId, ProgramId, SessionId};
 use crate::program::{Interface, Specialization};
 use crate::quota::{Excess, Quota, Wish};
+use crate::sharing::{Audience, Grant, ShareName, Token};
 use serde::{Deserialize, Serialize};
 
 /// Priority of a session's work.
@@ -92,6 +93,31 @@ pub enum ClientMessage {
     },
     /// Asks what the session may have and has. Answer: [`DaemonMessage::Quota`].
     QueryQuota,
+    /// Allocates zeroed shared memory with a file of its own, which can be offered to others. Answer:
+    /// [`DaemonMessage::ShareReady`] or [`DaemonMessage::Failed`] as for [`ClientMessage::AllocateBuffer`].
+    AllocateShareable {
+        /// Size, bytes; not 0.
+        bytes: u64,
+    },
+    /// Offers a shareable buffer; an offer to the same audience replaces the earlier one. Those who attached already keep
+    /// what they got. Answer: [`DaemonMessage::Done`] or [`DaemonMessage::Failed`] (`InvalidHandle`, `Unsupported` for a
+    /// buffer that is not shareable, `LimitReached`).
+    OfferBuffer {
+        /// An own one.
+        buffer: BufferId,
+        /// For whom.
+        audience: Audience,
+        /// As what.
+        grant: Grant,
+    },
+    /// Attaches to a buffer that was offered. Answer: [`DaemonMessage::ShareReady`] or [`DaemonMessage::Failed`]
+    /// (`PermissionDenied` where there is no such offer for this client, `LimitReached`).
+    AttachBuffer {
+        /// Which.
+        name: ShareName,
+        /// For an offer to its holder.
+        token: Option<Token>,
+    },
 }
 
 impl ClientMessage {
@@ -217,6 +243,15 @@ pub enum DaemonMessage {
     },
     /// What the session may have and has.
     Quota(Quota),
+    /// A handle to a shared buffer. Carries its file, which the owner and those who may write can write through.
+    ShareReady {
+        /// The handle; it resolves until it is freed, or the owner frees the buffer or goes.
+        buffer: BufferId,
+        /// Size, bytes.
+        bytes: u64,
+        /// What its user may do.
+        grant: Grant,
+    },
 }
 
 impl DaemonMessage {
@@ -226,7 +261,8 @@ impl DaemonMessage {
             DaemonMessage::Welcome { .. } => 2,
             DaemonMessage::BufferReady {
                 with_arena: true, ..
-            } => 1,
+            }
+            | DaemonMessage::ShareReady { .. } => 1,
             _ => 0,
         }
     }

@@ -18,6 +18,10 @@ static int (*const wait_)(vkmps_client_t *, vkmps_submission_t, uint64_t) = vkmp
 static int (*const poll_)(vkmps_client_t *, vkmps_submission_t) = vkmps_poll;
 static int (*const submit_wait_)(vkmps_async_handle_t *, uint64_t) = vkmps_submit_wait;
 static void (*const handle_free_)(vkmps_async_handle_t *) = vkmps_submit_handle_free;
+static vkmps_buffer_t (*const alloc_shareable_)(vkmps_client_t *, uint64_t) = vkmps_alloc_shareable;
+static int (*const offer_to_user_)(vkmps_client_t *, vkmps_buffer_t, uint32_t, int, char *, size_t) = vkmps_offer_to_user;
+static int (*const offer_once_)(vkmps_client_t *, vkmps_buffer_t, int, char *, size_t) = vkmps_offer_once;
+static vkmps_buffer_t (*const attach_)(vkmps_client_t *, const char *) = vkmps_attach;
 static const char *(*const strerror_)(int) = vkmps_strerror;
 
 #define CHECK(condition) \
@@ -38,6 +42,31 @@ static vkmps_program_t registered(vkmps_client_t *client, const char *path)
     size_t size = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
     return register_(client, bytes, size, "main");
+}
+
+/* One client reads what another one writes, and cannot write itself. */
+static void share(void)
+{
+    char ticket[VKMPS_TICKET_SIZE], once[VKMPS_TICKET_SIZE];
+    uint32_t value = 4711, seen = 0;
+    vkmps_client_t *owner = connect_(NULL), *reader = connect_(NULL);
+    CHECK(owner && reader);
+    vkmps_buffer_t plain = alloc_(owner, 4, VKMPS_BUFFER_USAGE_STORAGE);
+    CHECK(offer_once_(owner, plain, VKMPS_GRANT_READ_ONLY, once, sizeof once) == VKMPS_ERROR_UNSUPPORTED);
+    vkmps_buffer_t own = alloc_shareable_(owner, sizeof value);
+    CHECK(own && write_(owner, own, 0, sizeof value, &value) == VKMPS_OK);
+    CHECK(offer_once_(owner, own, VKMPS_GRANT_READ_ONLY, once, sizeof once - 1) == VKMPS_ERROR_INVALID_ARGUMENT);
+    CHECK(offer_once_(owner, own, 2, once, sizeof once) == VKMPS_ERROR_INVALID_ARGUMENT);
+    CHECK(offer_once_(owner, own, VKMPS_GRANT_READ_ONLY, once, sizeof once) == VKMPS_OK);
+    CHECK(offer_to_user_(owner, own, 4242, VKMPS_GRANT_READ_WRITE, ticket, sizeof ticket) == VKMPS_OK);
+    CHECK(!attach_(reader, ticket) && vkmps_last_error_code() == VKMPS_ERROR_PERMISSION_DENIED);
+    CHECK(!attach_(reader, "no ticket") && vkmps_last_error_code() == VKMPS_ERROR_INVALID_ARGUMENT);
+    vkmps_buffer_t attached = attach_(reader, once);
+    CHECK(attached && read_(reader, attached, 0, sizeof seen, &seen) == VKMPS_OK && seen == value);
+    CHECK(write_(reader, attached, 0, sizeof seen, &seen) == VKMPS_ERROR_PERMISSION_DENIED);
+    CHECK(!attach_(reader, once) && vkmps_last_error_code() == VKMPS_ERROR_PERMISSION_DENIED);
+    disconnect_(owner);
+    disconnect_(reader);
 }
 
 int main(int argc, char **argv)
@@ -97,6 +126,7 @@ int main(int argc, char **argv)
     handle_free_(NULL);
     disconnect_(client);
     disconnect_(NULL);
+    share();
     for (int code = VKMPS_ERROR_LOOP_BUDGET; code <= VKMPS_OK; code++)
         CHECK(strerror_(code) && strerror_(code)[0]);
     printf("every name is there\n");

@@ -20,6 +20,7 @@ use vkmps_protocol::program::Access;
 use vkmps_protocol::recorder::{Entry, RECORDER_BYTES, WRITTEN, Words, offset};
 use vkmps_protocol::ring::{REGION_BYTES, Record, RecordKind};
 use vkmps_protocol::share::{DEFAULT_WEIGHT, NO_CAP};
+use vkmps_protocol::sharing::Grant;
 use vkmps_protocol::{ErrorCode, decode, encode};
 use vkmps_tests::binaries::built;
 use vkmps_tests::folder::Folder;
@@ -291,6 +292,7 @@ fn add_buffer(engine: &Engine, session: SessionId) -> Region {
         chunk,
         offset: 0,
         bytes: BUFFER_BYTES,
+        grant: Grant::ReadWrite,
     };
     engine.say(&add, &[]);
     Region::map(&arena, 0, usize::try_from(CHUNK_BYTES).expect("it fits")).expect("its memory")

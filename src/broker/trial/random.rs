@@ -7,6 +7,7 @@ use vkmps_protocol::DecodeError;
 use vkmps_protocol::engine::FromEngine;
 use vkmps_protocol::handle::{BufferId, ProgramId};
 use vkmps_protocol::quota::Amount;
+use vkmps_protocol::sharing::{Audience, Grant, ShareName, Token};
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -14,6 +15,9 @@ enum Op {
     Hello(usize),
     Allocate(usize, u64, MemoryClass),
     Free(usize, usize),
+    Share(usize, u64),
+    Offer(usize, usize, Option<u32>, Grant),
+    Attach(usize, usize),
     Register(usize, u8),
     Release(usize, usize),
     Garbage(usize),
@@ -41,6 +45,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let class = prop_oneof![Just(MemoryClass::Shared), Just(MemoryClass::Device)];
+    let grant = prop_oneof![Just(Grant::ReadOnly), Just(Grant::ReadWrite)];
+    let audience = prop_oneof![Just(None), (1000..1003u32).prop_map(Some)];
     let bytes = prop_oneof![
         6 => 0..100_000u64,
         3 => 0..64u64 << 20,
@@ -57,6 +63,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (1000..1003u32).prop_map(Op::Connect),
         6 => client.clone().prop_map(Op::Hello),
+        4 => (client.clone(), bytes.clone()).prop_map(|(c, b)| Op::Share(c, b)),
+        4 => (client.clone(), 0..4usize, audience, grant).prop_map(|(c, b, a, g)| Op::Offer(c, b, a, g)),
+        4 => (client.clone(), 0..8usize).prop_map(|(c, o)| Op::Attach(c, o)),
         8 => (client.clone(), bytes, class).prop_map(|(c, b, m)| Op::Allocate(c, b, m)),
         5 => (client.clone(), 0..8usize).prop_map(|(c, b)| Op::Free(c, b)),
         6 => (client.clone(), 0..6u8).prop_map(|(c, p)| Op::Register(c, p)),
@@ -143,6 +152,7 @@ impl World {
             }
             Op::SetPriority(n, _) | Op::Terminate(n) | Op::QueryQuota(n) => self.nth(n),
             Op::SetLimits(n, ..) | Op::Demote(n, _) => self.nth(n),
+            Op::Share(n, _) | Op::Offer(n, ..) | Op::Attach(n, _) => self.nth(n),
             Op::Allocate(n, ..) | Op::Free(n, _) | Op::Register(n, _) | Op::Release(n, _) => {
                 self.nth(n)
             }
@@ -174,6 +184,9 @@ impl World {
                     assert_eq!(was_own, link.last == Some(DaemonMessage::Done));
                 }
             }
+            Op::Share(_, bytes) => self.ask(conn, ClientMessage::AllocateShareable { bytes }),
+            Op::Offer(_, which, user, grant) => self.offer(conn, which, user, grant),
+            Op::Attach(_, which) => self.attach(conn, which),
             Op::Register(_, which) => self.ask(conn, register(which)),
             Op::Release(_, which) => {
                 let Some(link) = self.links.get(&conn).filter(|link| !link.awaiting) else {
@@ -331,6 +344,62 @@ impl World {
             assert!(view.buffers <= view.limits.buffers as usize);
         }
     }
+
+    fn offer(&mut self, conn: ConnectionId, which: usize, user: Option<u32>, grant: Grant) {
+        let link = &self.links[&conn];
+        let own = link.buffers.iter().nth(which).copied();
+        let (Some(session), Some(buffer), false) = (link.session, own, link.awaiting) else {
+            return;
+        };
+        let audience = match user {
+            Some(uid) => Audience::User(uid),
+            None => Audience::Holder(Token([u8::try_from(which).unwrap(); 32])),
+        };
+        let message = ClientMessage::OfferBuffer {
+            buffer,
+            audience,
+            grant,
+        };
+        self.ask(conn, message);
+        if self
+            .links
+            .get(&conn)
+            .is_some_and(|link| link.last == Some(DaemonMessage::Done))
+        {
+            self.offers.push((ShareName { session, buffer }, audience));
+        }
+    }
+
+    fn attach(&mut self, conn: ConnectionId, which: usize) {
+        let offer = self.offers.get(which).copied();
+        // Where there is none, a name that nobody has.
+        let buffer = BufferId(7 << 32);
+        let nobody = ShareName {
+            session: SessionId(u64::MAX),
+            buffer,
+        };
+        let (name, audience) = offer.unwrap_or((nobody, Audience::User(1000)));
+        let token = match audience {
+            Audience::Holder(token) => Some(token),
+            Audience::User(_) => None,
+        };
+        if self.links[&conn].awaiting {
+            return;
+        }
+        let user = self.links[&conn]
+            .session
+            .and_then(|id| self.broker.session(id));
+        let uid = user.map(|view| view.peer.uid);
+        self.ask(conn, ClientMessage::AttachBuffer { name, token });
+        let last = self.links.get(&conn).and_then(|link| link.last.clone());
+        if let Some(DaemonMessage::ShareReady { .. }) = last {
+            assert!(offer.is_some() && self.broker.session(name.session).is_some());
+            assert!(!matches!(audience, Audience::User(user) if Some(user) != uid));
+            if token.is_some() {
+                self.offers.retain(|other| Some(*other) != offer);
+            }
+        }
+    }
 }
 
 proptest! {
@@ -349,6 +418,7 @@ proptest! {
         prop_assert_eq!(world.broker.budget.device.used_bytes, 0);
         prop_assert_eq!(world.broker.budget.shared.used_bytes, 0);
         prop_assert_eq!(world.broker.budget.chunks.used, 0);
+        prop_assert!(world.broker.shares.is_empty() && world.files.is_empty());
         prop_assert_eq!(world.broker.free_slots.len(), MAX_SESSIONS);
         for hash in &world.kept {
             let program = world.broker.programs.get(*hash);

@@ -9,6 +9,7 @@ use vkmps_protocol::message::{DeviceDescription, Hello};
 use vkmps_protocol::program::Interface;
 use vkmps_protocol::quota::{Quota, Wish};
 use vkmps_protocol::share::Mode;
+use vkmps_protocol::sharing::{Audience, ShareName};
 use vkmps_protocol::{MAGIC, VERSION_MAJOR};
 
 /// Something the broker asked for and has no answer to yet.
@@ -37,9 +38,15 @@ pub(super) struct World {
     pub(super) links: BTreeMap<ConnectionId, Link>,
     pub(super) jobs: VecDeque<Job>,
     pub(super) kept: BTreeSet<ProgramHash>,
+    /// What was offered, to whom.
+    pub(super) offers: Vec<(ShareName, Audience)>,
+    /// Files of shares.
+    pub(super) files: BTreeSet<ChunkId>,
     /// What a running engine knows.
     pub(super) engine: Option<EngineModel>,
     pub(super) events: Vec<Event>,
+    /// What engines were told.
+    pub(super) told: Vec<ToEngine>,
     /// Sessions that the log calls connected, and their priorities as it knows them.
     pub(super) connected: BTreeMap<SessionId, Priority>,
     /// What clients can read of their lanes.
@@ -76,8 +83,11 @@ impl World {
             links: BTreeMap::new(),
             jobs: VecDeque::new(),
             kept: BTreeSet::new(),
+            offers: Vec::new(),
+            files: BTreeSet::new(),
             engine: None,
             events: Vec::new(),
+            told: Vec::new(),
             connected: BTreeMap::new(),
             lanes: BTreeMap::new(),
             exited: false,
@@ -216,6 +226,28 @@ impl World {
                 }
                 link.last = Some(message);
             }
+            Action::SendShare {
+                conn,
+                message,
+                chunk,
+                grant,
+            } => {
+                assert!(self.files.contains(&chunk));
+                let DaemonMessage::ShareReady {
+                    buffer,
+                    grant: told,
+                    ..
+                } = message
+                else {
+                    panic!("no file goes with {message:?}");
+                };
+                assert_eq!(told, grant);
+                let link = self.links.get_mut(&conn).expect("an open connection");
+                assert!(link.awaiting && link.buffers.insert(buffer));
+                link.awaiting = false;
+                link.last = Some(message);
+            }
+            Action::DropShare { chunk } => drop(self.files.remove(&chunk)),
             Action::Close { conn } => drop(self.links.remove(&conn)),
             Action::Create { session, resource } => {
                 self.jobs.push_back(Job::Create(session, resource));
@@ -227,7 +259,10 @@ impl World {
                 self.jobs.push_back(Job::Compile(hash));
             }
             Action::DropProgram { hash } => assert!(self.kept.remove(&hash)),
-            Action::ToEngine(message) => self.tell_engine(message),
+            Action::ToEngine(message) => {
+                self.told.push(message.clone());
+                self.tell_engine(message);
+            }
             Action::Log(event) => self.note(event),
             Action::Exit => self.exited = true,
             Action::Lane {
@@ -271,10 +306,14 @@ impl World {
                 self.jobs.push_back(Job::Engine(message));
             }
             ToEngine::AddChunk {
-                session, source, ..
+                session,
+                source,
+                chunk,
+                ..
             } => {
                 assert!(engine.sessions.contains_key(session));
                 assert!(!matches!(source, ChunkSource::Arena { offset } if offset % 65536 != 0));
+                assert!(*source != ChunkSource::File || self.files.contains(chunk));
                 self.jobs.push_back(Job::Engine(message));
             }
             ToEngine::RemoveChunk { session, chunk } => {
@@ -293,18 +332,31 @@ impl World {
                 chunk,
                 offset,
                 bytes,
+                grant: _,
             } => {
-                let chunk_bytes = engine.chunks[&(*session, *chunk)];
-                assert!(offset + bytes <= chunk_bytes);
+                let of_chunk = |((_, other), bytes): (&(SessionId, ChunkId), &u64)| {
+                    (other == chunk).then_some(*bytes)
+                };
+                let chunk_bytes = engine.chunks.iter().find_map(of_chunk);
+                assert!(offset + bytes <= chunk_bytes.expect("a chunk that the engine has"));
                 for ((owner, _), (other, start, length)) in &engine.buffers {
                     let same = owner == session && other == chunk;
-                    assert!(!same || start + length <= *offset || offset + bytes <= *start);
+                    let shared = self.files.contains(chunk);
+                    assert!(
+                        shared || !same || start + length <= *offset || offset + bytes <= *start
+                    );
                 }
                 let placed = (*chunk, *offset, *bytes);
                 assert!(engine.buffers.insert((*session, *buffer), placed).is_none());
             }
             ToEngine::RemoveBuffer { session, buffer } => {
                 assert!(engine.buffers.remove(&(*session, *buffer)).is_some());
+                // Freed by its owner, or revoked.
+                for link in self.links.values_mut() {
+                    if link.session == Some(*session) {
+                        link.buffers.remove(buffer);
+                    }
+                }
             }
             ToEngine::AddPipeline { hash, .. } => {
                 assert!(self.kept.contains(hash));
@@ -370,7 +422,14 @@ impl World {
         };
         let text = "it was told to fail".to_owned();
         let input = match job {
-            Job::Create(session, resource) if succeed => Input::Created { session, resource },
+            Job::Create(session, resource) if succeed => {
+                if let Resource::Share { chunk, .. } = resource
+                    && self.broker.session(session).is_some()
+                {
+                    assert!(self.files.insert(chunk));
+                }
+                Input::Created { session, resource }
+            }
             Job::Create(session, resource) => Input::NotCreated {
                 session,
                 resource,

@@ -140,6 +140,35 @@ int vkmps_write_buffer(vkmps_client_t *client, vkmps_buffer_t buffer, uint64_t o
  * has returned it yet. */
 int vkmps_read_buffer(vkmps_client_t *client, vkmps_buffer_t buffer, uint64_t offset, size_t size, void *data);
 
+/* ---- Buffers that several clients use ---- */
+
+/* What the user of a shared buffer may do. */
+typedef enum vkmps_grant {
+    VKMPS_GRANT_READ_WRITE = 0,
+    VKMPS_GRANT_READ_ONLY = 1 /* writing it fails, and so does work that might: PERMISSION_DENIED */
+} vkmps_grant_t;
+
+/* Room that a ticket takes, with its end. */
+#define VKMPS_TICKET_SIZE 128
+
+/* Allocates a buffer of zeros in host memory that can be offered to other clients. It counts as this client's alone, and
+ * ends for all when this client frees it or disconnects. Errors as vkmps_alloc_buffer. */
+vkmps_buffer_t vkmps_alloc_shareable(vkmps_client_t *client, uint64_t size);
+
+/* Offers a shareable buffer to all clients of a user with a vkmps_grant_t, as often as they like, and writes a ticket that
+ * names it: a string without spaces, no secret. Offering it again changes what newcomers get. UNSUPPORTED for a buffer
+ * that is not shareable, LIMIT_REACHED, INVALID_ARGUMENT for less room than VKMPS_TICKET_SIZE. */
+int vkmps_offer_to_user(vkmps_client_t *client, vkmps_buffer_t buffer, uint32_t uid, int grant, char *ticket, size_t size);
+
+/* As vkmps_offer_to_user, to whoever shows the ticket first: a secret. */
+int vkmps_offer_once(vkmps_client_t *client, vkmps_buffer_t buffer, int grant, char *ticket, size_t size);
+
+/* Attaches to a buffer that is offered; its bytes are the owner's, not a copy, and nothing orders the work of several
+ * clients on it but they themselves. When the owner has freed it or gone, its bytes are zeros and submits with it fail.
+ * 0 on failure: PERMISSION_DENIED where no such offer stands for this client, INVALID_ARGUMENT for what is no ticket,
+ * LIMIT_REACHED. */
+vkmps_buffer_t vkmps_attach(vkmps_client_t *client, const char *ticket);
+
 /* ---- Submits ---- */
 
 /* Submits a run of a program over gx * gy * gz workgroups. The buffers in[0] to in[n_in - 1] are the first

@@ -1,0 +1,3 @@
+//! What one client can and cannot do to another one: memory that is shared by consent, and all that is not.
+
+mod sharing;
