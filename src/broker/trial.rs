@@ -1,6 +1,7 @@
 //! The broker against a model of everything around it.
 
 mod administration;
+mod engine;
 mod limits;
 mod memory;
 mod random;

@@ -1,11 +1,11 @@
 //! A model of everything around a broker: clients, daemon, compilers, engine. It checks what it is told to do.
 
+use super::engine::EngineModel;
 use crate::*;
 use std::collections::{BTreeSet, VecDeque};
-use vkmps_protocol::engine::{ChunkSource, FromEngine, GlobalPriority, Ranks};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
 use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
-use vkmps_protocol::message::{DeviceDescription, Hello};
+use vkmps_protocol::message::Hello;
 use vkmps_protocol::program::Interface;
 use vkmps_protocol::quota::{Quota, Wish};
 use vkmps_protocol::share::Mode;
@@ -56,20 +56,6 @@ pub(super) struct World {
     pub(super) max_allocations: u32,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct EngineModel {
-    sessions: BTreeMap<SessionId, Priority>,
-    chunks: BTreeMap<(SessionId, ChunkId), u64>,
-    buffers: BTreeMap<(SessionId, BufferId), (ChunkId, u64, u64)>,
-    pipelines: BTreeSet<ProgramHash>,
-    /// What it was told last.
-    pub(super) policy: Option<ToEngine>,
-    pub(super) shares: BTreeMap<SessionId, (u16, u8)>,
-    /// Streams, submits.
-    pub(super) counts: BTreeMap<SessionId, (u32, u32)>,
-    pub(super) users: BTreeMap<u32, (u16, u8, u8)>,
-}
-
 /// Every user has a group of its own, with this added to its number.
 pub(super) const GROUPS: u32 = 50_000;
 pub(super) const DEVICE_BYTES: u64 = 1 << 30;
@@ -99,39 +85,6 @@ impl World {
         let mut world = Self::new();
         world.start_engine();
         world
-    }
-
-    pub(super) fn start_engine(&mut self) {
-        if self.engine.is_some() {
-            return;
-        }
-        self.engine = Some(EngineModel::default());
-        let device = DeviceDescription {
-            device_memory_bytes: DEVICE_BYTES,
-            host_memory_bytes: DEVICE_BYTES,
-            ..DeviceDescription::default()
-        };
-        self.input(Input::Engine(FromEngine::Ready {
-            device,
-            extensions: vec!["VK_KHR_push_descriptor".to_owned()],
-            warnings: vec!["seccomp".to_owned()],
-            max_allocations: self.max_allocations,
-            ranks: Ranks {
-                global: vec![GlobalPriority::High, GlobalPriority::Medium],
-                refusals: Vec::new(),
-            },
-        }));
-    }
-
-    pub(super) fn kill_engine(&mut self, suspects: &[ProgramHash]) {
-        if self.engine.take().is_some() {
-            self.jobs.retain(|job| !matches!(job, Job::Engine(_)));
-            let suspects = suspects.to_vec();
-            self.input(Input::EngineGone {
-                reason: "killed".to_owned(),
-                suspects,
-            });
-        }
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -274,135 +227,6 @@ impl World {
         }
     }
 
-    pub(super) fn tell_engine(&mut self, message: ToEngine) {
-        let engine = self
-            .engine
-            .as_mut()
-            .expect("nothing is sent to an engine that is not there");
-        match &message {
-            ToEngine::AddSession {
-                session,
-                priority,
-                uid,
-                weight,
-                cap_percent,
-                ..
-            } => {
-                assert!(engine.policy.is_some(), "an engine that knows no policy");
-                assert!(engine.users.contains_key(uid), "a session of a stranger");
-                engine.shares.insert(*session, (*weight, *cap_percent));
-                engine.counts.insert(*session, (256, 32_768));
-                assert!(engine.sessions.insert(*session, *priority).is_none());
-            }
-            ToEngine::SetPolicy { .. } => engine.policy = Some(message),
-            ToEngine::SetPriority { session, priority } => {
-                let before = engine.sessions.insert(*session, *priority);
-                assert!(before.is_some_and(|before| before != *priority));
-            }
-            ToEngine::RemoveSession { session } => {
-                assert!(engine.sessions.remove(session).is_some());
-                engine.chunks.retain(|(owner, _), _| owner != session);
-                engine.buffers.retain(|(owner, _), _| owner != session);
-                self.jobs.push_back(Job::Engine(message));
-            }
-            ToEngine::AddChunk {
-                session,
-                source,
-                chunk,
-                ..
-            } => {
-                assert!(engine.sessions.contains_key(session));
-                assert!(!matches!(source, ChunkSource::Arena { offset } if offset % 65536 != 0));
-                assert!(*source != ChunkSource::File || self.files.contains(chunk));
-                self.jobs.push_back(Job::Engine(message));
-            }
-            ToEngine::RemoveChunk { session, chunk } => {
-                assert!(engine.chunks.remove(&(*session, *chunk)).is_some());
-                assert!(
-                    engine
-                        .buffers
-                        .iter()
-                        .all(|((s, _), (c, ..))| s != session || c != chunk)
-                );
-                self.jobs.push_back(Job::Engine(message));
-            }
-            ToEngine::AddBuffer {
-                session,
-                buffer,
-                chunk,
-                offset,
-                bytes,
-                grant: _,
-            } => {
-                let of_chunk = |((_, other), bytes): (&(SessionId, ChunkId), &u64)| {
-                    (other == chunk).then_some(*bytes)
-                };
-                let chunk_bytes = engine.chunks.iter().find_map(of_chunk);
-                assert!(offset + bytes <= chunk_bytes.expect("a chunk that the engine has"));
-                for ((owner, _), (other, start, length)) in &engine.buffers {
-                    let same = owner == session && other == chunk;
-                    let shared = self.files.contains(chunk);
-                    assert!(
-                        shared || !same || start + length <= *offset || offset + bytes <= *start
-                    );
-                }
-                let placed = (*chunk, *offset, *bytes);
-                assert!(engine.buffers.insert((*session, *buffer), placed).is_none());
-            }
-            ToEngine::RemoveBuffer { session, buffer } => {
-                assert!(engine.buffers.remove(&(*session, *buffer)).is_some());
-                // Freed by its owner, or revoked.
-                for link in self.links.values_mut() {
-                    if link.session == Some(*session) {
-                        link.buffers.remove(buffer);
-                    }
-                }
-            }
-            ToEngine::AddPipeline { hash, .. } => {
-                assert!(self.kept.contains(hash));
-                self.jobs.push_back(Job::Engine(message));
-            }
-            ToEngine::RemovePipeline { hash } => assert!(engine.pipelines.remove(hash)),
-            ToEngine::AddProgram { session, hash, .. } => {
-                assert!(engine.sessions.contains_key(session) && engine.pipelines.contains(hash));
-            }
-            ToEngine::RemoveProgram { session, .. } => {
-                assert!(engine.sessions.contains_key(session));
-            }
-            ToEngine::Stop => self.jobs.push_back(Job::Engine(message)),
-            ToEngine::SetClientShare {
-                session,
-                weight,
-                cap_percent,
-            } => {
-                let share = (*weight, *cap_percent);
-                let before = engine.shares.insert(*session, share);
-                assert!(before.is_some_and(|before| before != share));
-            }
-            ToEngine::SetSessionLimits {
-                session,
-                streams,
-                submits,
-            } => {
-                let counts = (*streams, *submits);
-                let before = engine.counts.insert(*session, counts);
-                assert!(before.is_some_and(|before| before != counts));
-            }
-            ToEngine::SetUserShare {
-                uid,
-                weight,
-                cap_percent,
-                reserve_percent,
-            } => {
-                let share = (*weight, *cap_percent, *reserve_percent);
-                engine.users.insert(*uid, share);
-            }
-            ToEngine::Start | ToEngine::Ping { .. } | ToEngine::Reserved => {
-                panic!("not the broker's to send")
-            }
-        }
-    }
-
     /// Does one of the outstanding jobs.
     pub(super) fn work(&mut self, index: usize, succeed: bool) {
         if self.jobs.is_empty() {
@@ -462,46 +286,6 @@ impl World {
             },
         };
         self.input(input);
-    }
-
-    pub(super) fn engine_reply(&mut self, message: &ToEngine, succeed: bool) -> Option<FromEngine> {
-        let text = "it was told to fail".to_owned();
-        let engine = self.engine.as_mut()?;
-        Some(match *message {
-            ToEngine::RemoveSession { session } => FromEngine::SessionRemoved { session },
-            ToEngine::AddChunk {
-                session,
-                chunk,
-                bytes,
-                ..
-            } if succeed => {
-                if engine.sessions.contains_key(&session) {
-                    engine.chunks.insert((session, chunk), bytes);
-                }
-                FromEngine::ChunkReady {
-                    session,
-                    chunk,
-                    exported: false,
-                }
-            }
-            ToEngine::AddChunk { session, chunk, .. } => FromEngine::ChunkFailed {
-                session,
-                chunk,
-                code: ErrorCode::OutOfDeviceMemory,
-                text,
-            },
-            ToEngine::RemoveChunk { session, chunk } => FromEngine::ChunkRemoved { session, chunk },
-            ToEngine::AddPipeline { hash, .. } if succeed => {
-                engine.pipelines.insert(hash);
-                FromEngine::PipelineReady { hash }
-            }
-            ToEngine::AddPipeline { hash, .. } => FromEngine::PipelineFailed { hash, text },
-            ToEngine::Stop => {
-                self.kill_engine(&[]);
-                return None;
-            }
-            _ => return None,
-        })
     }
 
     pub(super) fn work_off(&mut self) {
