@@ -1,7 +1,7 @@
 //! What vkmpsd says to the engine and the other way round.
 
 use crate::builder::{Built, Request, code};
-use crate::engine::{Engine, Failure, Flight, Purpose};
+use crate::engine::{Engine, Failure, Flight, Leaving, Purpose};
 use crate::job::Program;
 use crate::ledger::Slot;
 use crate::session::{Buffer, Session};
@@ -155,7 +155,11 @@ impl Engine {
                     session.objects.programs.remove(program.0);
                 }
             }
-            ToEngine::Stop => self.stopping = true,
+            ToEngine::Stop => {
+                if self.leaving == Leaving::No {
+                    self.leaving = Leaving::LastCall;
+                }
+            }
             ToEngine::SetPriority { session, priority } => self.set_priority(session, priority),
             ToEngine::SetSessionLimits {
                 session,

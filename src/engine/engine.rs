@@ -90,6 +90,16 @@ pub(crate) enum Purpose {
     },
 }
 
+/// Whether the engine was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    No,
+    /// Just now: what was submitted before that may not have been looked at.
+    LastCall,
+    /// What was taken in is finished, nothing else is.
+    Yes,
+}
+
 /// All state of the engine.
 pub(crate) struct Engine {
     pub(crate) device: Arc<Device>,
@@ -148,7 +158,7 @@ pub(crate) struct Engine {
     pub(crate) wakes: Vec<Completion>,
     /// Rings shortly before a completion is expected.
     pub(crate) alarm: TimerFd,
-    pub(crate) stopping: bool,
+    pub(crate) leaving: Leaving,
 }
 
 /// Confines itself, opens the device, reports to vkmpsd and serves until it says stop.
@@ -309,7 +319,7 @@ impl Engine {
             waker: Waker::start(wakers)?,
             wakes: Vec::new(),
             alarm,
-            stopping: false,
+            leaving: Leaving::No,
         })
     }
 
@@ -348,10 +358,18 @@ impl Engine {
     fn turn(&mut self) -> Result<(), Failure> {
         self.now = self.clock.elapsed();
         let mut moved = self.reap()?;
-        if !self.stopping {
+        if self.leaving != Leaving::Yes {
+            let last = self.leaving == Leaving::LastCall;
+            if last {
+                // Who rang shortly before vkmpsd said stop may not have been heard yet.
+                self.warm_all();
+            }
             moved |= self.drain()?;
-            moved |= self.launch()?;
+            if last && self.arrivals.is_empty() {
+                self.leaving = Leaving::Yes;
+            }
         }
+        moved |= self.launch()?;
         if std::mem::take(&mut self.closed) || !self.touched.is_empty() || !self.gone.is_empty() {
             self.act()?;
             self.publish();
@@ -374,9 +392,15 @@ impl Engine {
         if moved || news { Ok(()) } else { self.idle() }
     }
 
-    /// Asked to stop, and nothing is in flight.
+    /// Asked to stop, and all that was taken in before is finished.
     fn is_over(&self) -> bool {
-        self.stopping && self.queues.iter().all(|queue| queue.flights.is_empty())
+        self.leaving == Leaving::Yes
+            && self.queues.iter().all(|queue| queue.flights.is_empty())
+            && self
+                .sessions
+                .iter()
+                .flatten()
+                .all(|session| session.jobs == 0)
     }
 
     /// Doorbells are named by their session's index.

@@ -133,6 +133,11 @@ impl Engine {
         }
     }
 
+    /// Polls all sessions: some may have rung, and nobody has heard it.
+    pub(crate) fn warm_all(&mut self) {
+        (0..self.sessions.len()).for_each(|index| self.warm(index));
+    }
+
     /// Lets clients poll for their completions while there are cores for all of them. Letting only some poll was worse
     /// for all: who polls keeps those who were woken waiting for a core.
     fn grant_polling(&mut self) {

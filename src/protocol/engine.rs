@@ -123,7 +123,7 @@ pub enum ToEngine {
         /// Which.
         program: ProgramId,
     },
-    /// Finish what is in flight and exit.
+    /// Finish what was submitted so far and exit.
     Stop,
     /// A session's lane changes. Its queued work changes with it; what the device has goes on. Not answered.
     SetPriority {

@@ -1,9 +1,11 @@
 //! Signals.
 
 use nix::sys::signal::Signal;
+use std::fs;
 use std::time::{Duration, Instant};
 use vkmps::{ErrorCode, Memory};
-use vkmps_tests::daemon::Daemon;
+use vkmps_tests::daemon::{CONFIG, Daemon};
+use vkmps_tests::folder::Folder;
 use vkmps_tests::kernels::{LONG, busy, program};
 use vkmps_tests::patience::{PATIENCE, eventually};
 use vkmps_tests::witness::Witness;
@@ -11,7 +13,7 @@ use vkmps_tests::witness::Witness;
 #[test]
 fn a_term_or_interrupt_drains_and_cleans_up() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut daemon = Daemon::start();
+        let mut daemon = patient();
         let client = daemon.connect();
         let (slow, buffer) = (
             program(&client, "fma_loop"),
@@ -40,6 +42,31 @@ fn a_term_or_interrupt_drains_and_cleans_up() {
             ErrorCode::NoDaemon
         );
     }
+}
+
+#[test]
+fn what_was_submitted_before_the_signal_is_finished_even_if_the_engine_had_not_heard_of_it() {
+    let mut daemon = patient();
+    let client = daemon.connect();
+    let (slow, buffer) = (
+        program(&client, "fma_loop"),
+        client.alloc(LONG / 16, Memory::Shared).unwrap(),
+    );
+    client.submit(busy(&slow, &buffer)).unwrap().wait().unwrap();
+    let engine = daemon.engine();
+    engine.signal(Signal::SIGSTOP);
+    eventually("the engine stands", || engine.is_stopped());
+    // On one buffer: each but the first is launched long after the engine has heard of the stop.
+    let submissions: Vec<_> = (0..8)
+        .map(|_| client.submit(busy(&slow, &buffer)).unwrap())
+        .collect();
+    daemon.signal(Signal::SIGTERM);
+    daemon.log().line(&["stopping", "sessions="]);
+    engine.signal(Signal::SIGCONT);
+    for submission in submissions {
+        submission.wait_timeout(PATIENCE).unwrap();
+    }
+    assert_eq!(daemon.await_exit().code(), Some(0));
 }
 
 #[test]
@@ -106,4 +133,14 @@ fn a_crash_signal_takes_socket_and_lock_along() {
             !family.iter().any(|process| process.is_alive())
         });
     }
+}
+
+/// A daemon that gives work in flight all the time that a test has: on a busy machine the default may be short.
+fn patient() -> Daemon {
+    let folder = Folder::new();
+    let text = format!("[service]\ndrain-timeout = \"{}s\"\n", PATIENCE.as_secs());
+    fs::write(folder.join(CONFIG), text).expect("the folder is ours");
+    let mut daemon = Daemon::launch(folder, |_| {});
+    daemon.await_service();
+    daemon
 }
