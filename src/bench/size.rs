@@ -29,5 +29,5 @@ pub(crate) fn kernel(bench: &Bench, groups: u32, milliseconds: f64) -> Result<Ke
 }
 
 /// Where the search begins, and where it stays on a CPU.
-const ITERATIONS: u32 = 1000;
-const CPU_GROUPS: u32 = 64;
+const ITERATIONS: u32 = 200;
+const CPU_GROUPS: u32 = 256;
