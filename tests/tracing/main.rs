@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use vkmps::{Client, Memory};
+use vkmps::{Client, Memory, Priority};
 use vkmps_tests::binaries::built;
 use vkmps_tests::daemon::Daemon;
 use vkmps_tests::folder::Folder;
-use vkmps_tests::kernels::{affine, affine_over, buffer_of};
+use vkmps_tests::kernels::{LONG, affine, affine_over, buffer_of, busy, program};
 use vkmps_tests::patience::eventually;
 
 #[test]
@@ -83,6 +83,68 @@ fn a_trace_has_the_work_of_all_clients_and_nothing_twice() {
         "{picture}"
     );
     assert!(picture.ends_with("</svg>\n"));
+}
+
+#[test]
+fn a_trace_has_the_pieces_of_a_job_that_others_interrupt() {
+    let (bus, daemon) = administered("none");
+    let folder = Folder::new();
+    let file = folder.join("trace.json");
+    let low = with_priority(&daemon, "low", Priority::Low);
+    let high = with_priority(&daemon, "high", Priority::High);
+    let over = AtomicBool::new(false);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| work_until(&high, 64, &over));
+        scope.spawn(|| {
+            let slow = program(&low, "fma_loop");
+            let buffer = low.alloc(LONG / 16, Memory::Shared).unwrap();
+            while !over.load(Ordering::Acquire) {
+                let submission = low.submit(busy(&slow, &buffer)).unwrap();
+                submission.wait().unwrap();
+            }
+        });
+        // What its work costs is known when one of its jobs was cut.
+        eventually("its jobs are cut", || {
+            shown(&bus, &low)["preemptions"].as_u64() > Some(0)
+        });
+        let ended = trace_into(&bus, &file);
+        over.store(true, Ordering::Release);
+        ended
+    });
+    well(&ended);
+    let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let mut jobs: BTreeMap<u64, Vec<(u64, u64, u64)>> = BTreeMap::new();
+    let mut programs: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    for piece in events.iter().filter(|event| event["cat"] == "piece") {
+        let args = &piece["args"];
+        let of_low = client_of(events, piece).starts_with("low (");
+        let program = args["program"].as_str().unwrap().to_owned();
+        programs.entry(of_low).or_default().insert(program);
+        if of_low {
+            let number = |key: &str| args[key].as_u64().unwrap();
+            let units = (number("from"), number("to"), number("total"));
+            jobs.entry(number("job")).or_default().push(units);
+        }
+    }
+    assert_eq!(programs[&true].len(), 1, "all its jobs run the same");
+    assert!(
+        programs[&true].is_disjoint(&programs[&false]),
+        "{programs:?}"
+    );
+    // Of the first and the last job only a part may have been seen.
+    let cut: Vec<_> = jobs.values().filter(|pieces| pieces.len() > 1).collect();
+    assert!(!cut.is_empty(), "{jobs:?}");
+    for pieces in cut {
+        assert!(pieces.iter().all(|(from, to, _)| from < to), "{pieces:?}");
+        assert!(
+            pieces.windows(2).all(|two| two[0].1 == two[1].0),
+            "{pieces:?}"
+        );
+    }
+    let (low, high) = (shown(&bus, &low), shown(&bus, &high));
+    assert!(low["slices"].as_u64() > low["submits"].as_u64(), "{low}");
+    assert_eq!(high["preemptions"], 0, "{high}");
 }
 
 #[test]
@@ -273,6 +335,18 @@ fn vkmpsctl(bus: &Bus) -> Command {
         .env_clear()
         .args(["--json", "--address", &bus.address]);
     command
+}
+
+/// What vkmpsctl shows of a client.
+fn shown(bus: &Bus, client: &Client) -> Value {
+    let id = client.session().to_string();
+    let shown = vkmpsctl(bus).args(["show", &id]).output().unwrap();
+    serde_json::from_str(&well(&shown)).unwrap()
+}
+
+fn with_priority(daemon: &Daemon, name: &str, priority: Priority) -> Client {
+    let builder = Client::builder().socket(daemon.socket()).name(name);
+    builder.priority(priority).connect().unwrap()
 }
 
 fn trace_into(bus: &Bus, file: &Path) -> Output {
