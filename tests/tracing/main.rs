@@ -48,33 +48,19 @@ fn a_trace_has_the_work_of_all_clients_and_nothing_twice() {
 
     let trace: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    let mut jobs: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for piece in events.iter().filter(|event| event["cat"] == "piece") {
-        let args = &piece["args"];
-        let whole = (&args["from"], &args["to"]);
-        assert_eq!(
-            whole,
-            (&0.into(), &args["total"]),
-            "nobody cuts this: {piece}"
-        );
-        let job = args["job"].as_u64().unwrap();
-        jobs.entry(client_of(events, piece)).or_default().push(job);
-        let units = if client_of(events, piece).starts_with("one") {
-            1
-        } else {
-            7
-        };
-        assert_eq!(args["total"], units, "{piece}");
-    }
+    let jobs = pieces(events);
     let names: Vec<&str> = jobs.keys().map(String::as_str).collect();
     assert!(
         matches!(names.as_slice(), [one, two] if one.starts_with("one (") && two.starts_with("two (")),
         "{names:?}"
     );
-    for (name, jobs) in &jobs {
-        let first = jobs[0];
-        let all: Vec<u64> = (first..first + jobs.len() as u64).collect();
-        assert_eq!(*jobs, all, "{name}: each once, in order");
+    for (name, pieces) in &jobs {
+        let units = if name.starts_with("one") { 1 } else { 7 };
+        assert!(
+            pieces.iter().all(|piece| piece.total == units),
+            "{pieces:?}"
+        );
+        assert_without_gaps(pieces);
     }
     assert_batches_in_order(events);
     let picture = std::fs::read_to_string(&svg).unwrap();
@@ -114,34 +100,27 @@ fn a_trace_has_the_pieces_of_a_job_that_others_interrupt() {
     well(&ended);
     let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    let mut jobs: BTreeMap<u64, Vec<(u64, u64, u64)>> = BTreeMap::new();
-    let mut programs: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
-    for piece in events.iter().filter(|event| event["cat"] == "piece") {
-        let args = &piece["args"];
-        let of_low = client_of(events, piece).starts_with("low (");
-        let program = args["program"].as_str().unwrap().to_owned();
-        programs.entry(of_low).or_default().insert(program);
-        if of_low {
-            let number = |key: &str| args[key].as_u64().unwrap();
-            let units = (number("from"), number("to"), number("total"));
-            jobs.entry(number("job")).or_default().push(units);
+    let jobs = pieces(events);
+    let (high_jobs, low_jobs) = match jobs.iter().collect::<Vec<_>>().as_slice() {
+        [(high, of_high), (low, of_low)] => {
+            assert!(
+                high.starts_with("high (") && low.starts_with("low ("),
+                "{high} {low}"
+            );
+            (*of_high, *of_low)
         }
-    }
-    assert_eq!(programs[&true].len(), 1, "all its jobs run the same");
-    assert!(
-        programs[&true].is_disjoint(&programs[&false]),
-        "{programs:?}"
-    );
-    // Of the first and the last job only a part may have been seen.
-    let cut: Vec<_> = jobs.values().filter(|pieces| pieces.len() > 1).collect();
-    assert!(!cut.is_empty(), "{jobs:?}");
-    for pieces in cut {
-        assert!(pieces.iter().all(|(from, to, _)| from < to), "{pieces:?}");
-        assert!(
-            pieces.windows(2).all(|two| two[0].1 == two[1].0),
-            "{pieces:?}"
-        );
-    }
+        other => panic!("{other:?}"),
+    };
+    assert_without_gaps(high_jobs);
+    assert_without_gaps(low_jobs);
+    let continued = low_jobs.iter().filter(|piece| piece.from > 0);
+    assert!(continued.count() > 0, "{low_jobs:?}");
+    let programs = |pieces: &[Piece]| -> BTreeSet<String> {
+        pieces.iter().map(|piece| piece.program.clone()).collect()
+    };
+    let (of_high, of_low) = (programs(high_jobs), programs(low_jobs));
+    assert_eq!(of_low.len(), 1, "all its jobs run the same");
+    assert!(of_low.is_disjoint(&of_high), "{of_low:?} {of_high:?}");
     let (low, high) = (shown(&bus, &low), shown(&bus, &high));
     assert!(low["slices"].as_u64() > low["submits"].as_u64(), "{low}");
     assert_eq!(high["preemptions"], 0, "{high}");
@@ -255,7 +234,8 @@ fn counters_of_a_client_add_up() {
     let id = ask(&["list"])[0]["id"].to_string();
     let shown = ask(&["show", &id]);
     let counter = |name: &str| shown[name].as_u64().unwrap();
-    assert_eq!((counter("submits"), counter("slices")), (20, 20));
+    assert_eq!(counter("submits"), 20);
+    assert!(counter("slices") >= 20, "{shown}");
     assert_eq!((counter("preemptions"), counter("dispatches")), (0, 20));
     assert!(counter("wait_time_ns") > 0);
     assert!(
@@ -263,10 +243,8 @@ fn counters_of_a_client_add_up() {
         "{shown}"
     );
     let counters = ask(&["statistics"]);
-    assert_eq!(
-        (&counters["Submits"], &counters["Slices"]),
-        (&20.into(), &20.into())
-    );
+    assert_eq!(counters["Submits"], 20);
+    assert_eq!(counters["Slices"], shown["slices"]);
     drop((client, program, buffer));
     // What a client did stays counted.
     eventually("it has gone", || ask(&["list"]) == Value::Array(vec![]));
@@ -379,6 +357,51 @@ fn client_of(events: &[Value], slice: &Value) -> String {
         .iter()
         .find(|event| event["name"] == "process_name" && event["pid"] == slice["pid"]);
     names.unwrap()["args"]["name"].as_str().unwrap().to_owned()
+}
+
+/// Work of a job in a batch.
+#[derive(Debug, PartialEq, Eq)]
+struct Piece {
+    job: u64,
+    program: String,
+    from: u64,
+    to: u64,
+    total: u64,
+}
+
+/// Pieces in the order of the trace, by the name of the client.
+fn pieces(events: &[Value]) -> BTreeMap<String, Vec<Piece>> {
+    let mut pieces: BTreeMap<String, Vec<Piece>> = BTreeMap::new();
+    for piece in events.iter().filter(|event| event["cat"] == "piece") {
+        let args = &piece["args"];
+        let number = |key: &str| args[key].as_u64().unwrap();
+        let of = pieces.entry(client_of(events, piece)).or_default();
+        of.push(Piece {
+            job: number("job"),
+            program: args["program"].as_str().unwrap().to_owned(),
+            from: number("from"),
+            to: number("to"),
+            total: number("total"),
+        });
+    }
+    pieces
+}
+
+/// Each job once and after the one before it, all of it, in one piece or several. Of the first and the last one only a
+/// part may have been seen.
+fn assert_without_gaps(pieces: &[Piece]) {
+    for two in pieces.windows(2) {
+        let (before, after) = (&two[0], &two[1]);
+        assert!(
+            after.from < after.to && after.to <= after.total,
+            "{after:?}"
+        );
+        let expected = match before.to == before.total {
+            true => (before.job + 1, 0),
+            false => (before.job, before.to),
+        };
+        assert_eq!((after.job, after.from), expected, "after {before:?}");
+    }
 }
 
 /// Batches of a queue follow one another, and each is on the streams of the clients it names.
