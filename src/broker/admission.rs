@@ -141,6 +141,7 @@ impl Broker {
             pending: None,
             demoted: false,
             wish: wish.into(),
+            own: ClientSettings::default(),
             set: ClientSettings::default(),
             limits: ClientSettings::default().limits(self.memory_total()),
             used: MemoryBytes::default(),

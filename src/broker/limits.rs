@@ -191,6 +191,21 @@ impl ClientSettings {
     }
 }
 
+impl ClientChanges {
+    /// What an administrator changes is no longer as the client's own user tightened it.
+    pub(crate) fn overruled(&self) -> Self {
+        Self {
+            memory: self.memory.overruled(),
+            cap_percent: self.cap_percent.overruled(),
+            weight: self.weight.overruled(),
+            buffers: self.buffers.overruled(),
+            programs: self.programs.overruled(),
+            streams: self.streams.overruled(),
+            submits: self.submits.overruled(),
+        }
+    }
+}
+
 impl From<Wish> for ClientSettings {
     fn from(wish: Wish) -> Self {
         Self {
@@ -264,6 +279,13 @@ impl ClientLimits {
 }
 
 impl<T: Copy> Change<T> {
+    fn overruled(self) -> Self {
+        match self {
+            Self::Keep => Self::Keep,
+            Self::Clear | Self::Set(_) => Self::Clear,
+        }
+    }
+
     fn apply(self, setting: &mut Option<T>) {
         match self {
             Self::Keep => {}

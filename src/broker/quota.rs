@@ -106,10 +106,13 @@ impl Broker {
         changes: &ClientChanges,
         by_owner: bool,
     ) -> ClientLimits {
-        let (mut set, mut wish) = (session.set, session.wish);
+        let (mut set, mut own) = (session.set, session.own);
         match by_owner {
-            true => wish.change(changes),
-            false => set.change(changes),
+            true => own.change(changes),
+            false => {
+                set.change(changes);
+                own.change(&changes.overruled());
+            }
         }
         let (uid, total) = (session.peer.uid, self.memory_total());
         let nobody = BTreeSet::new();
@@ -120,7 +123,8 @@ impl Broker {
             .map_or(&nobody, |user| &user.groups);
         let policy = self.config.of_client(uid, groups, &self.quotas.defaults);
         let granted = set.or(policy).limits(total);
-        granted.tightened(&wish, total)
+        let wanted = granted.tightened(&session.wish, total);
+        wanted.tightened(&own, total)
     }
 
     /// Memory that is about to be given to a session. `Err` changes nothing.
@@ -280,10 +284,12 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        // What its own user tightened is as if the client had wished for it.
         match by_owner {
-            true => session.wish.change(changes),
-            false => session.set.change(changes),
+            true => session.own.change(changes),
+            false => {
+                session.set.change(changes);
+                session.own.change(&changes.overruled());
+            }
         }
         let uid = session.peer.uid;
         self.refresh_sessions(Some(uid));

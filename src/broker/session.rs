@@ -48,8 +48,10 @@ pub(crate) struct Session {
     pub(crate) pending: Option<Pending>,
     /// Whether its work runs one lane lower than its priority, for want of budget.
     pub(crate) demoted: bool,
-    /// What it asked for, or its own user tightened since.
+    /// What it asked for.
     pub(crate) wish: ClientSettings,
+    /// What its own user tightened since.
+    pub(crate) own: ClientSettings,
     /// What an administrator set for it.
     pub(crate) set: ClientSettings,
     /// What comes of these and of what is set for others too.

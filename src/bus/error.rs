@@ -17,6 +17,8 @@ pub enum Error {
     NotAuthorized(String),
     /// The configuration is bad, and the old one stays.
     BadConfiguration(String),
+    /// More is asked for than there is to give.
+    LimitExceeded(String),
     /// The daemon is stopping.
     Draining(String),
     /// The caller has too many calls unanswered.

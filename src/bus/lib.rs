@@ -5,6 +5,7 @@
 mod client;
 mod error;
 mod level;
+pub mod limits;
 mod priority;
 mod proxy;
 

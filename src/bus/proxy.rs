@@ -2,7 +2,7 @@
 
 use crate::{ClientEntry, Error};
 use std::collections::HashMap;
-use zbus::{OwnedFd, OwnedObjectPath, proxy};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
 
 /// `org.vkmps.Manager`; `dbus/org.vkmps.Manager.xml` documents it. What changes something lets polkit ask its user for a
 /// password, if there is an agent to do so.
@@ -24,6 +24,31 @@ pub trait Manager {
     /// Changes the priority of a client's future work.
     #[zbus(allow_interactive_auth)]
     fn set_priority(&self, client: u64, priority: &str) -> Result<(), Error>;
+    /// Changes limits of a client, by the names in [`crate::limits`]; what it is beyond with them.
+    #[zbus(allow_interactive_auth)]
+    fn set_limits(
+        &self,
+        client: u64,
+        limits: HashMap<&str, Variant<'_>>,
+    ) -> Result<Vec<String>, Error>;
+    /// Changes limits of all clients of a user together; what they are beyond with them.
+    #[zbus(allow_interactive_auth)]
+    fn set_user_limits(
+        &self,
+        uid: u32,
+        limits: HashMap<&str, Variant<'_>>,
+    ) -> Result<Vec<String>, Error>;
+    /// The limits of all clients of a user together, and what they have.
+    fn get_user_limits(&self, uid: u32) -> Result<HashMap<String, OwnedVariant>, Error>;
+    /// Changes the limits that clients have unless a rule says otherwise.
+    #[zbus(allow_interactive_auth)]
+    fn set_default_limits(&self, limits: HashMap<&str, Variant<'_>>) -> Result<(), Error>;
+    /// Changes how the device's time is shared.
+    #[zbus(allow_interactive_auth)]
+    fn set_scheduling_mode(&self, mode: &str) -> Result<(), Error>;
+    /// Changes the loop iterations of a slice.
+    #[zbus(allow_interactive_auth)]
+    fn set_loop_slice_quota(&self, iterations: u64) -> Result<(), Error>;
     /// Ends a client's session.
     #[zbus(allow_interactive_auth)]
     fn terminate_client(&self, client: u64) -> Result<(), Error>;
@@ -64,6 +89,18 @@ pub trait Manager {
     /// Loop iterations.
     #[zbus(property)]
     fn loop_slice_quota(&self) -> zbus::Result<u64>;
+    /// Percent of the device's time.
+    #[zbus(property)]
+    fn default_active_thread_percentage(&self) -> zbus::Result<u8>;
+    /// Bytes.
+    #[zbus(property)]
+    fn default_memory_limit(&self) -> zbus::Result<u64>;
+    /// Microseconds.
+    #[zbus(property, name = "RealtimeBudgetUSec")]
+    fn realtime_budget_us(&self) -> zbus::Result<u64>;
+    /// Microseconds.
+    #[zbus(property, name = "RealtimePeriodUSec")]
+    fn realtime_period_us(&self) -> zbus::Result<u64>;
     /// Sessions that are open.
     #[zbus(property)]
     fn client_count(&self) -> zbus::Result<u32>;
@@ -129,9 +166,33 @@ pub trait Client {
     /// A [`crate::Priority`].
     #[zbus(property)]
     fn priority(&self) -> zbus::Result<String>;
+    /// Whether work of priority realtime runs as high for now.
+    #[zbus(property)]
+    fn demoted(&self) -> zbus::Result<bool>;
+    /// Highest priority that it gets by asking.
+    #[zbus(property)]
+    fn max_priority(&self) -> zbus::Result<String>;
     /// Bytes.
     #[zbus(property)]
     fn memory_limit(&self) -> zbus::Result<u64>;
+    /// Percent of the device's time.
+    #[zbus(property)]
+    fn active_thread_percentage(&self) -> zbus::Result<u8>;
+    /// Against its user's other clients.
+    #[zbus(property)]
+    fn weight(&self) -> zbus::Result<u16>;
+    /// How many at most.
+    #[zbus(property)]
+    fn buffers_limit(&self) -> zbus::Result<u32>;
+    /// How many at most.
+    #[zbus(property)]
+    fn programs_limit(&self) -> zbus::Result<u32>;
+    /// How many at most.
+    #[zbus(property)]
+    fn streams_limit(&self) -> zbus::Result<u32>;
+    /// How many at most that are not over.
+    #[zbus(property)]
+    fn submits_limit(&self) -> zbus::Result<u32>;
     /// Bytes.
     #[zbus(property(emits_changed_signal = "false"))]
     fn memory_used(&self) -> zbus::Result<u64>;

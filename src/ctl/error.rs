@@ -107,6 +107,7 @@ impl From<vkmps_bus::Error> for Error {
             vkmps_bus::Error::InvalidArgument(text)
             | vkmps_bus::Error::Draining(text)
             | vkmps_bus::Error::Busy(text)
+            | vkmps_bus::Error::LimitExceeded(text)
             | vkmps_bus::Error::Internal(text) => Self::Refused(text),
         }
     }

@@ -8,6 +8,7 @@ use crate::statistics::{Work, ns};
 use nix::time::{ClockId, clock_gettime};
 use vkmps_broker::{Admission, Input, MemoryBytes, SessionView};
 use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::message::Priority;
 
 impl Server {
     /// Answers, or does what is asked. Who asks may have gone: then nobody hears the answer.
@@ -34,7 +35,9 @@ impl Server {
                 granted_only,
                 reply,
             } => {
-                let granted = !granted_only || priority <= self.config.clients.max_priority;
+                let session = self.broker.session(client);
+                let most = session.map_or(Priority::Low, |session| session.limits.max_priority);
+                let granted = !granted_only || session.is_none() || priority <= most;
                 let input = Input::SetPriority {
                     session: client,
                     priority,
@@ -46,6 +49,37 @@ impl Server {
                     false => Err(PriorityError::NotGranted),
                 };
                 answer(reply, done);
+            }
+            Request::SetLimits {
+                client,
+                changes,
+                by_owner,
+                reply,
+            } => answer(reply, self.set_limits(client, changes, by_owner)),
+            Request::SetUserLimits {
+                uid,
+                changes,
+                reply,
+            } => answer(reply, self.set_user_limits(uid, changes)),
+            Request::UserLimits(uid, reply) => {
+                let view = self.broker.user(uid);
+                let used = self.of_device(view.memory_used);
+                let limit = self.of_device(view.limits.memory);
+                answer(reply, (view, (used, limit)));
+            }
+            Request::SetDefaultLimits(changes, reply) => {
+                self.inbox.push_back(Input::SetDefaultLimits(changes));
+                answer(reply, ());
+            }
+            Request::SetMode(mode, reply) => {
+                self.config.scheduling.mode = mode.into();
+                self.apply_policy();
+                answer(reply, ());
+            }
+            Request::SetLoopSliceQuota(quota, reply) => {
+                self.config.scheduling.loop_slice_quota = quota;
+                self.apply_policy();
+                answer(reply, ());
             }
             Request::Terminate { client, reply } => {
                 let input = Input::Terminate { session: client };
@@ -83,7 +117,8 @@ impl Server {
             clients: u32::try_from(self.clients.len()).unwrap_or(u32::MAX),
             scheduling_mode: self.config.scheduling.mode.name(),
             loop_slice_quota: self.config.scheduling.loop_slice_quota.number(),
-            max_priority: self.config.clients.max_priority,
+            default_limits: self.default_limits(),
+            realtime_us: self.realtime_us(),
             queue_depth: total.queued.into(),
             dispatches: total.dispatches,
         }
@@ -112,12 +147,14 @@ impl Server {
             pid: session.peer.pid,
             name: session.name.to_owned(),
             priority: session.priority,
+            demoted: session.demoted,
+            limits: session.limits,
             connected_since_us: self
                 .clients
                 .get(&session.id)
                 .map_or(0, |known| known.connected_since_us),
             memory_limit_bytes: self.of_device(session.memory_limit),
-            memory_used_bytes: self.of_device(session.memory_used),
+            memory_used_bytes: self.of_device(session.memory_charged),
             buffers: u32::try_from(session.buffers).unwrap_or(u32::MAX),
             programs: u32::try_from(session.programs).unwrap_or(u32::MAX),
             queue_depth: work.queued,
@@ -148,6 +185,22 @@ impl Server {
             device_memory_bytes: (total.device, used.device),
             host_memory_bytes: (total.shared, used.shared),
         })
+    }
+
+    /// Percent and bytes of clients for whom nobody said something else.
+    pub(crate) fn default_limits(&self) -> (u8, u64) {
+        let limits = self.broker.default_limits();
+        (limits.cap_percent, self.of_device(limits.memory))
+    }
+
+    /// Budget and period of priority realtime.
+    pub(crate) fn realtime_us(&self) -> (u64, u64) {
+        let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let realtime = &self.config.realtime;
+        (
+            us(realtime.budget.duration()),
+            us(realtime.period.duration()),
+        )
     }
 
     /// Of the memory that the device computes in: on a unified device that is the host's.

@@ -21,6 +21,8 @@ pub(crate) struct Told {
     log_level: LogLevel,
     clients: usize,
     configured: (&'static str, u64),
+    default_limits: (u8, u64),
+    realtime_us: (u64, u64),
 }
 
 impl Server {
@@ -61,6 +63,22 @@ impl Server {
                     });
                 }
             }
+            Event::LimitsChanged { client, .. } | Event::Demoted { client, .. } => {
+                let session = client.session.and_then(|id| self.broker.session(id));
+                let view = session.map(|session| self.client_view(&session));
+                view.into_iter()
+                    .for_each(|view| self.tell(Change::Limits(view)));
+            }
+            Event::UserLimitsChanged { uid, .. } => {
+                let sessions = self
+                    .broker
+                    .sessions()
+                    .filter(|session| session.peer.uid == *uid);
+                let views: Vec<_> = sessions.map(|session| self.client_view(&session)).collect();
+                views
+                    .into_iter()
+                    .for_each(|view| self.tell(Change::Limits(view)));
+            }
             Event::EngineReady { .. } => {
                 let view = self.device_view();
                 self.tell(Change::Device(view));
@@ -98,6 +116,8 @@ impl Server {
                 self.config.scheduling.mode.name(),
                 self.config.scheduling.loop_slice_quota.number(),
             ),
+            default_limits: self.default_limits(),
+            realtime_us: self.realtime_us(),
         };
         if self.told != Some(told) {
             self.told = Some(told);

@@ -18,6 +18,7 @@ mod action;
 mod authority;
 mod client;
 mod device;
+mod limits;
 mod manager;
 mod objects;
 mod outbox;

@@ -205,7 +205,7 @@ pub(crate) struct Scheduling {
     /// By which rule.
     pub(crate) mode: SchedulingMode,
     /// Loop iterations of one slice of a shader.
-    pub(crate) loop_slice_quota: Count<1, MAX_LOOP_SLICE>,
+    pub(crate) loop_slice_quota: LoopSliceQuota,
     /// Whether yield points are chosen by submodular selection.
     pub(crate) instrument_submodular: bool,
 }
@@ -219,6 +219,9 @@ impl Default for Scheduling {
         }
     }
 }
+
+/// Loop iterations.
+pub(crate) type LoopSliceQuota = Count<1, MAX_LOOP_SLICE>;
 
 /// How clients share the device's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -236,6 +239,15 @@ impl SchedulingMode {
         match self {
             Self::ExclusiveThroughput => "exclusive-throughput",
             Self::CooperativeFairshare => "cooperative-fairshare",
+        }
+    }
+}
+
+impl From<Mode> for SchedulingMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::ExclusiveThroughput => Self::ExclusiveThroughput,
+            Mode::CooperativeFairshare => Self::CooperativeFairshare,
         }
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! The D-Bus side holds only a sender of [`Request`]s and a receiver of [`Change`]s: the main loop owns all state.
 
+use crate::config::LoopSliceQuota;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use vkmps_broker::{ClientChanges, ClientLimits, UserChanges, UserView};
 use vkmps_bus::LogLevel;
 use vkmps_protocol::engine::GlobalPriority;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::quota::Limit;
+use vkmps_protocol::share::Mode;
 
 /// Where an answer goes. A caller that has gone is no error.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -39,6 +43,34 @@ pub(crate) enum Request {
         /// Done, or why not.
         reply: Reply<Result<(), PriorityError>>,
     },
+    /// Changes a client's limits.
+    SetLimits {
+        /// Which.
+        client: SessionId,
+        /// What of them.
+        changes: ClientChanges,
+        /// Whether its own user does, who may only make them tighter.
+        by_owner: bool,
+        /// What it has too much of now, or why not.
+        reply: Reply<Result<Vec<Limit>, LimitsError>>,
+    },
+    /// Changes the limits of all clients of a user together.
+    SetUserLimits {
+        /// Whose.
+        uid: u32,
+        /// What of them.
+        changes: UserChanges,
+        /// What they have too much of now, or why not.
+        reply: Reply<Result<Vec<Limit>, LimitsError>>,
+    },
+    /// A user's limits, and its memory: bytes used, bytes it may use.
+    UserLimits(u32, Reply<(UserView, (u64, u64))>),
+    /// Changes the limits that clients have unless something else is said.
+    SetDefaultLimits(ClientChanges, Reply<()>),
+    /// How the device's time is shared.
+    SetMode(Mode, Reply<()>),
+    /// Loop iterations of a slice.
+    SetLoopSliceQuota(LoopSliceQuota, Reply<()>),
     /// Ends a client's session.
     Terminate {
         /// Which.
@@ -78,6 +110,17 @@ pub(crate) enum PriorityError {
     NotGranted,
 }
 
+/// Limits stay as they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitsError {
+    /// Whose?
+    NoSuchClient,
+    /// Some would be wider, which is for administrators.
+    Wider,
+    /// So many percent would be reserved in all.
+    Overbooked(u32),
+}
+
 /// The daemon leaves; nothing changes any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopping;
@@ -105,8 +148,10 @@ pub(crate) struct Status {
     pub(crate) scheduling_mode: &'static str,
     /// As configured, loop iterations.
     pub(crate) loop_slice_quota: u64,
-    /// The highest priority that users other than root may have.
-    pub(crate) max_priority: Priority,
+    /// What clients may have for whom nobody said something else: percent, bytes.
+    pub(crate) default_limits: (u8, u64),
+    /// Device time of priority realtime, and its period, microseconds.
+    pub(crate) realtime_us: (u64, u64),
     /// Submits accepted and not over, of all clients.
     pub(crate) queue_depth: u64,
     /// Dispatches that are over, of all clients there ever were.
@@ -143,6 +188,10 @@ pub(crate) struct ClientView {
     pub(crate) name: String,
     /// Of its work.
     pub(crate) priority: Priority,
+    /// Whether it runs one lane lower, for want of budget.
+    pub(crate) demoted: bool,
+    /// What it may have.
+    pub(crate) limits: ClientLimits,
     /// Microseconds of CLOCK_REALTIME.
     pub(crate) connected_since_us: u64,
     /// Bytes it may have.
@@ -217,6 +266,8 @@ pub(crate) enum Change {
         /// To what.
         priority: Priority,
     },
+    /// A session's limits were changed, or it runs in another lane.
+    Limits(ClientView),
     /// A device is served, or none any more.
     Device(Option<DeviceView>),
     /// The daemon's state, its log level or a configured value changed; the status has all of it.

@@ -15,6 +15,7 @@ mod foreign;
 mod happening;
 mod journal;
 mod ledger;
+mod limits;
 mod liveness;
 mod module;
 mod process;

@@ -53,6 +53,8 @@ pub(crate) struct Server {
     idle_since: Option<Instant>,
 
     options: Options,
+    /// Whether an administrator changed how the device's time is shared since the configuration was read.
+    pub(crate) policy_set: bool,
     pub(crate) config: Config,
     /// What was in force at the start: some keys stay so until a restart.
     initial: Config,
@@ -121,6 +123,7 @@ impl Server {
             activated,
             idle_since: Some(now),
             options,
+            policy_set: false,
             initial: config.clone(),
             config,
             log,
@@ -237,7 +240,9 @@ impl Server {
     }
 
     fn mark_idleness(&mut self) {
-        if self.broker.connections() > 0 || self.is_stopping() {
+        // Who comes later would not know what administrators decided.
+        let settings = self.policy_set || self.broker.has_settings();
+        if self.broker.connections() > 0 || self.is_stopping() || settings {
             self.idle_since = None;
         } else {
             self.idle_since.get_or_insert_with(Instant::now);
@@ -484,13 +489,22 @@ impl Server {
             watchdog::reloading();
         }
         let loaded = config::load(&self.options);
-        let result = loaded.map_err(|error| causes::line(&error)).map(|config| {
+        let loaded = loaded.map_err(|error| causes::line(&error));
+        let loaded = loaded.and_then(|config| match self.broker.reserved_percent(&config.broker().limits, None) {
+            0..=100 => Ok(config),
+            sum => Err(format!(
+                "rule.reserved-percentage: {sum} percent reserved in all with what \"vkmpsctl set-limits --user\" has set, \
+                 expected at most 100"
+            )),
+        });
+        let result = loaded.map(|config| {
             let restart = self.initial.changes_needing_restart(&config);
             self.supervisor
                 .set_engine_timeout(config.service.engine_timeout.duration());
             self.log.configure(&config);
             self.inbox.push_back(Input::Configure(config.broker()));
             self.config = config;
+            self.policy_set = false;
             restart
         });
         match &result {

@@ -6,6 +6,7 @@
 
 pub mod attempt;
 pub mod crash;
+mod lane;
 pub mod memory;
 pub mod ring;
 pub mod socket;

@@ -1,8 +1,6 @@
 //! The rings of a session: [`Producer`] in the client, [`Consumer`] in the engine, [`SessionRegion`] for the page above them.
 //! The layout is [`vkmps_protocol::ring`]'s.
 
-mod lane;
-
 use crate::memory::Region;
 use crate::wake::{futex_wait, futex_wake_all};
 use std::os::fd::AsFd;
@@ -16,7 +14,7 @@ use zerocopy::IntoBytes;
 
 /// A session's region with the page that all streams share.
 #[derive(Debug, Clone)]
-pub struct SessionRegion(Arc<Region>);
+pub struct SessionRegion(pub(crate) Arc<Region>);
 
 impl SessionRegion {
     /// Maps the region that the daemon made.

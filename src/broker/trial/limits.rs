@@ -337,14 +337,14 @@ fn a_client_can_tighten_its_limits_and_nobody_but_an_administrator_can_widen_the
             ..ClientChanges::default()
         }
     ));
-    // Nor can an administrator make a client take more than it wants.
+    // An administrator has the last word, but for what the client itself wished for when it came.
     let by_owner = false;
     world.input(Input::SetLimits {
         session,
         changes: cap(50),
         by_owner,
     });
-    assert_eq!(limits_of(&world, conn).cap_percent, 30);
+    assert_eq!(limits_of(&world, conn).cap_percent, 50);
 }
 
 #[test]

@@ -11,6 +11,12 @@ pub(super) enum Action {
     SetOwnPriority,
     /// Change any client's priority.
     SetPriority,
+    /// Make the limits of one's own client tighter.
+    SetOwnLimits,
+    /// Change limits of any client, of users and of all.
+    SetLimits,
+    /// Change how the device's time is shared.
+    SetPolicy,
     /// End one's own client.
     TerminateOwnClient,
     /// End any client.
@@ -31,6 +37,9 @@ impl Action {
             Self::Trace => "org.vkmps.Manager.trace",
             Self::SetOwnPriority => "org.vkmps.Manager.set-own-priority",
             Self::SetPriority => "org.vkmps.Manager.set-priority",
+            Self::SetOwnLimits => "org.vkmps.Manager.set-own-limits",
+            Self::SetLimits => "org.vkmps.Manager.set-limits",
+            Self::SetPolicy => "org.vkmps.Manager.set-policy",
             Self::TerminateOwnClient => "org.vkmps.Manager.terminate-own-client",
             Self::TerminateClient => "org.vkmps.Manager.terminate-client",
             Self::Drain => "org.vkmps.Manager.drain",
@@ -41,11 +50,14 @@ impl Action {
 
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Read,
         Self::Trace,
         Self::SetOwnPriority,
         Self::SetPriority,
+        Self::SetOwnLimits,
+        Self::SetLimits,
+        Self::SetPolicy,
         Self::TerminateOwnClient,
         Self::TerminateClient,
         Self::Drain,

@@ -94,8 +94,48 @@ impl Client {
     }
 
     #[zbus(property)]
+    fn demoted(&self) -> bool {
+        self.view.demoted
+    }
+
+    #[zbus(property)]
+    fn max_priority(&self) -> &'static str {
+        words::priority(self.view.limits.max_priority).name()
+    }
+
+    #[zbus(property)]
     fn memory_limit(&self) -> u64 {
         self.view.memory_limit_bytes
+    }
+
+    #[zbus(property)]
+    fn active_thread_percentage(&self) -> u8 {
+        self.view.limits.cap_percent
+    }
+
+    #[zbus(property)]
+    fn weight(&self) -> u16 {
+        self.view.limits.weight
+    }
+
+    #[zbus(property)]
+    fn buffers_limit(&self) -> u32 {
+        self.view.limits.buffers
+    }
+
+    #[zbus(property)]
+    fn programs_limit(&self) -> u32 {
+        self.view.limits.programs
+    }
+
+    #[zbus(property)]
+    fn streams_limit(&self) -> u32 {
+        self.view.limits.streams
+    }
+
+    #[zbus(property)]
+    fn submits_limit(&self) -> u32 {
+        self.view.limits.submits
     }
 
     #[zbus(property(emits_changed_signal = "false"))]

@@ -3,19 +3,24 @@
 use super::action::Action;
 use super::authority::Authority;
 use super::client::Client;
+use super::limits;
 use super::outbox::Outbox;
 use super::overview::Overview;
 use super::port::Port;
 use super::served::Current;
 use super::words;
-use crate::control::{NoSuchClient, PriorityError, Request, State, Stopping};
+use crate::config::LoopSliceQuota;
+use crate::control::{
+    ClientView, LimitsError, NoSuchClient, PriorityError, Request, State, Stopping,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use vkmps_bus::{ClientEntry, Error, LogLevel};
 use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::quota::Limit;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{ObjectPath, OwnedFd, interface};
+use zbus::{ObjectPath, OwnedFd, OwnedVariant, Variant, interface};
 
 /// The daemon's object.
 #[derive(Clone)]
@@ -38,11 +43,13 @@ impl Manager {
 
     /// Whose client this is.
     async fn owner(&self, client: SessionId) -> Result<u32, Error> {
-        let view = self
-            .port
-            .ask(|reply| Request::Client(client, reply))
-            .await?;
-        Ok(view.ok_or_else(|| words::no_such_client(client))?.uid)
+        Ok(self.client(client).await?.uid)
+    }
+
+    /// As it is now.
+    async fn client(&self, client: SessionId) -> Result<ClientView, Error> {
+        let view = self.port.ask(|reply| Request::Client(client, reply));
+        view.await?.ok_or_else(|| words::no_such_client(client))
     }
 }
 
@@ -123,8 +130,9 @@ impl Manager {
         priority: &str,
     ) -> Result<(), Error> {
         let (client, priority) = (SessionId(client), words::parse_priority(priority)?);
-        let own = self.owner(client).await? == self.authority.uid(&header).await?;
-        let granted = priority <= self.port.ask(Request::Status).await?.max_priority;
+        let view = self.client(client).await?;
+        let own = view.uid == self.authority.uid(&header).await?;
+        let granted = priority <= view.limits.max_priority;
         let action = match own && granted {
             true => Action::SetOwnPriority,
             false => Action::SetPriority,
@@ -143,6 +151,102 @@ impl Manager {
                 words::priority(priority)
             )),
         })
+    }
+
+    #[zbus(out_args("exceeded"))]
+    async fn set_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        client: u64,
+        limits: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<&'static str>, Error> {
+        let (client, changes) = (SessionId(client), limits::of_client(&limits)?);
+        let set = |by_owner| {
+            self.port.ask(move |reply| Request::SetLimits {
+                client,
+                changes,
+                by_owner,
+                reply,
+            })
+        };
+        let own = self.owner(client).await? == self.authority.uid(&header).await?;
+        if own {
+            self.authority
+                .authorise(&header, Action::SetOwnLimits)
+                .await?;
+            match set(true).await? {
+                // Wider ones are for administrators, as those of others.
+                Err(LimitsError::Wider) => {}
+                done => return exceeded(done, client),
+            }
+        }
+        self.authority.authorise(&header, Action::SetLimits).await?;
+        exceeded(set(false).await?, client)
+    }
+
+    #[zbus(out_args("exceeded"))]
+    async fn set_user_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        uid: u32,
+        limits: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<&'static str>, Error> {
+        let changes = limits::of_user(&limits)?;
+        self.authority.authorise(&header, Action::SetLimits).await?;
+        let set = |reply| Request::SetUserLimits {
+            uid,
+            changes,
+            reply,
+        };
+        exceeded(self.port.ask(set).await?, SessionId(0))
+    }
+
+    #[zbus(out_args("limits"))]
+    async fn get_user_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        uid: u32,
+    ) -> Result<HashMap<&'static str, Variant<'static>>, Error> {
+        self.authority.authorise(&header, Action::Read).await?;
+        let asked = self.port.ask(|reply| Request::UserLimits(uid, reply));
+        let (view, memory) = asked.await?;
+        Ok(limits::describe_user(&view, memory))
+    }
+
+    async fn set_default_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        limits: HashMap<String, OwnedVariant>,
+    ) -> Result<(), Error> {
+        let changes = limits::of_client(&limits)?;
+        self.authority.authorise(&header, Action::SetLimits).await?;
+        self.port
+            .ask(|reply| Request::SetDefaultLimits(changes, reply))
+            .await
+    }
+
+    async fn set_scheduling_mode(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        mode: &str,
+    ) -> Result<(), Error> {
+        let mode = words::parse_mode(mode)?;
+        self.authority.authorise(&header, Action::SetPolicy).await?;
+        self.port.ask(|reply| Request::SetMode(mode, reply)).await
+    }
+
+    async fn set_loop_slice_quota(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        iterations: u64,
+    ) -> Result<(), Error> {
+        let quota = LoopSliceQuota::new(iterations).ok_or_else(|| {
+            Error::InvalidArgument("a slice has 1 to 1000000000000 iterations".to_owned())
+        })?;
+        self.authority.authorise(&header, Action::SetPolicy).await?;
+        self.port
+            .ask(|reply| Request::SetLoopSliceQuota(quota, reply))
+            .await
     }
 
     async fn terminate_client(
@@ -236,6 +340,26 @@ impl Manager {
     }
 
     #[zbus(property)]
+    fn default_active_thread_percentage(&self) -> u8 {
+        self.overview.default_limits.0
+    }
+
+    #[zbus(property)]
+    fn default_memory_limit(&self) -> u64 {
+        self.overview.default_limits.1
+    }
+
+    #[zbus(property, name = "RealtimeBudgetUSec")]
+    fn realtime_budget_us(&self) -> u64 {
+        self.overview.realtime_us.0
+    }
+
+    #[zbus(property, name = "RealtimePeriodUSec")]
+    fn realtime_period_us(&self) -> u64 {
+        self.overview.realtime_us.1
+    }
+
+    #[zbus(property)]
     fn client_count(&self) -> u32 {
         self.overview.clients
     }
@@ -295,6 +419,23 @@ impl Manager {
         uid: u32,
         limit: &str,
     ) -> zbus::Result<()>;
+}
+
+/// Names of limits, or why they stay.
+fn exceeded(
+    done: Result<Vec<Limit>, LimitsError>,
+    client: SessionId,
+) -> Result<Vec<&'static str>, Error> {
+    match done {
+        Ok(limits) => Ok(limits.into_iter().map(Limit::name).collect()),
+        Err(LimitsError::NoSuchClient) => Err(words::no_such_client(client)),
+        Err(LimitsError::Wider) => Err(Error::NotAuthorized(
+            "one's own limits can only be made tighter".to_owned(),
+        )),
+        Err(LimitsError::Overbooked(sum)) => Err(Error::LimitExceeded(format!(
+            "{sum} percent would be reserved in all, at most 100 can be"
+        ))),
+    }
 }
 
 fn stopping(_: Stopping) -> Error {

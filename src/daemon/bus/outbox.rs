@@ -52,6 +52,7 @@ struct Known {
     told: bool,
     priority_news: bool,
     unit_news: bool,
+    limits_news: bool,
 }
 
 /// Who was refused what.
@@ -76,6 +77,7 @@ pub(super) enum News {
         client: SessionId,
         priority: Option<vkmps_protocol::message::Priority>,
         unit: Option<String>,
+        limits: Option<Box<ClientView>>,
     },
     /// A client that it knows is gone.
     Removed { client: SessionId, reason: String },
@@ -172,6 +174,7 @@ impl Pending {
                     told: false,
                     priority_news: false,
                     unit_news: false,
+                    limits_news: false,
                 };
                 self.clients.insert(id, known);
                 self.news.insert(id);
@@ -189,6 +192,13 @@ impl Pending {
                     known.view.priority = priority;
                     known.priority_news = true;
                     self.news.insert(client);
+                }
+            }
+            Change::Limits(view) => {
+                if let Some(known) = self.clients.get_mut(&view.id) {
+                    self.news.insert(view.id);
+                    known.limits_news = true;
+                    known.view = view;
                 }
             }
             Change::Device(device) => {
@@ -268,6 +278,7 @@ impl Known {
     fn news(&mut self) -> News {
         let priority = std::mem::take(&mut self.priority_news).then_some(self.view.priority);
         let unit = std::mem::take(&mut self.unit_news).then(|| self.unit.clone());
+        let limits = std::mem::take(&mut self.limits_news).then(|| Box::new(self.view.clone()));
         if !self.told {
             self.told = true;
             return News::Added(self.view.clone());
@@ -276,6 +287,7 @@ impl Known {
             client: self.view.id,
             priority,
             unit,
+            limits,
         }
     }
 }

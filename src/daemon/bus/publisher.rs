@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::device::Device;
+use super::limits;
 use super::manager::Manager;
 use super::objects::{Objects, picture};
 use super::outbox::{News, Outbox};
@@ -89,6 +90,7 @@ impl Publisher {
                 client,
                 priority,
                 unit,
+                limits,
             } => {
                 let priority = priority.map(|priority| words::priority(priority).name());
                 let changed = [
@@ -97,8 +99,17 @@ impl Publisher {
                 ];
                 let changed = changed
                     .into_iter()
-                    .filter_map(|(name, value)| Some((name, value?)))
-                    .collect();
+                    .filter_map(|(name, value)| Some((name, value?)));
+                let changed = changed.chain(limits.iter().flat_map(|view| {
+                    let most = words::priority(view.limits.max_priority).name();
+                    let others = [
+                        ("Demoted", Variant::from(view.demoted)),
+                        ("MaxPriority", Variant::from(most)),
+                    ];
+                    let limits = limits::properties(&view.limits, view.memory_limit_bytes);
+                    limits.into_iter().chain(others)
+                }));
+                let changed = changed.collect();
                 let path = client_path(client.0);
                 self.properties_changed::<Client>(&path, changed).await
             }

@@ -3,6 +3,7 @@
 mod connection;
 mod contract;
 mod flood;
+mod limits;
 mod methods;
 mod permission;
 mod properties;

@@ -22,7 +22,7 @@ enum Below {
     /// One that is always there.
     One(&'static str),
     /// The daemon's objects. Also the only ones with an interface of their own to describe.
-    Daemon(Objects),
+    Daemon(Box<Objects>),
     /// A client each.
     Clients,
 }
@@ -38,7 +38,7 @@ pub(super) async fn plant(
     let branches = [
         ("/", Below::One("org")),
         ("/org", Below::One("vkmps")),
-        (ROOT, Below::Daemon(objects.clone())),
+        (ROOT, Below::Daemon(Box::new(objects.clone()))),
         (CLIENTS, Below::Clients),
     ];
     for (path, below) in branches {

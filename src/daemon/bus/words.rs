@@ -4,6 +4,7 @@ use crate::control::State;
 use vkmps_bus::{Error, Priority as Name};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
+use vkmps_protocol::share::Mode;
 
 /// Text that others chose, as the bus can carry it: it knows no NUL.
 pub(super) fn plain(text: &str) -> String {
@@ -28,6 +29,13 @@ pub(super) fn parse_priority(name: &str) -> Result<Priority, Error> {
         Ok(Name::Realtime) => Ok(Priority::Realtime),
         Err(error) => Err(Error::InvalidArgument(error.to_string())),
     }
+}
+
+/// What a caller calls a mode.
+pub(super) fn parse_mode(name: &str) -> Result<Mode, Error> {
+    let names = Mode::ALL.map(Mode::name).join(" or ");
+    let mode = Mode::ALL.into_iter().find(|mode| mode.name() == name);
+    mode.ok_or_else(|| Error::InvalidArgument(format!("a mode is {names}")))
 }
 
 pub(super) const fn state(state: State) -> &'static str {

@@ -72,6 +72,7 @@ fn a_bus_that_is_slow_finds_one_thing_to_say_of_each_client() {
         client: SessionId(1),
         priority: Some(Priority::Medium),
         unit: Some("a.service".to_owned()),
+        limits: None,
     };
     assert_eq!(all(&outbox), [changed]);
     assert_eq!(outbox.unit(SessionId(1)), "a.service");

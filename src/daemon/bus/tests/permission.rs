@@ -3,9 +3,10 @@
 use super::rig::{Asked, LONG, PrivateBus, Rig, Verdict, daemon, times, uid};
 use crate::bus::Times;
 use crate::bus::authority::Patience;
+use std::collections::HashMap;
 use std::time::Duration;
 use vkmps_bus::{Error, ManagerProxy};
-use zbus::Connection;
+use zbus::{Connection, Variant};
 
 async fn manager(caller: &Connection) -> ManagerProxy<'static> {
     let proxy = ManagerProxy::new(caller).await;
@@ -71,6 +72,14 @@ async fn who_is_denied_changes_nothing_and_is_reported() {
     refusal(manager.set_log_level("trace").await);
     refusal(manager.set_priority(1, "low").await);
     refusal(manager.set_priority(2, "low").await);
+    let cap = || HashMap::from([("active-thread-percentage", Variant::from(5_u8))]);
+    refusal(manager.set_limits(1, cap()).await);
+    refusal(manager.set_limits(2, cap()).await);
+    refusal(manager.set_user_limits(uid(), cap()).await);
+    refusal(manager.get_user_limits(uid()).await);
+    refusal(manager.set_default_limits(cap()).await);
+    refusal(manager.set_scheduling_mode("cooperative-fairshare").await);
+    refusal(manager.set_loop_slice_quota(5).await);
     refusal(manager.terminate_client(1).await);
     let text = refusal(manager.terminate_client(2).await);
     assert!(

@@ -39,6 +39,10 @@ async fn the_manager_s_properties_are_the_daemon_s() -> zbus::Result<()> {
     );
     assert_eq!(manager.scheduling_mode().await?, "exclusive-throughput");
     assert_eq!(manager.loop_slice_quota().await?, 100_000);
+    assert_eq!(manager.default_active_thread_percentage().await?, 100);
+    assert_eq!(manager.default_memory_limit().await?, 1 << 34);
+    assert_eq!(manager.realtime_budget_us().await?, 20_000);
+    assert_eq!(manager.realtime_period_us().await?, 100_000);
     assert_eq!(manager.client_count().await?, 2);
     assert_eq!(
         manager.memory_total().await?,
@@ -65,6 +69,14 @@ async fn a_client_s_properties_are_as_of_now() -> zbus::Result<()> {
     assert_eq!(client.connected_since().await?, 1_000_000);
     assert_eq!(client.priority().await?, "medium");
     assert_eq!(client.memory_limit().await?, 1 << 33);
+    assert!(!client.demoted().await?);
+    assert_eq!(client.max_priority().await?, "high");
+    assert_eq!(client.active_thread_percentage().await?, 30);
+    assert_eq!(client.weight().await?, 200);
+    assert_eq!(client.buffers_limit().await?, 1000);
+    assert_eq!(client.programs_limit().await?, 100);
+    assert_eq!(client.streams_limit().await?, 16);
+    assert_eq!(client.submits_limit().await?, 500);
     assert_eq!(client.memory_used().await?, 1 << 20);
     assert_eq!((client.buffers().await?, client.programs().await?), (3, 2));
     assert_eq!(client.queue_depth().await?, 1);
@@ -113,7 +125,7 @@ async fn all_properties_come_from_one_answer_of_the_main_loop() {
     let properties = properties(&rig, "/org/vkmps/client/1").await;
     let interface = InterfaceName::from_static_str_unchecked("org.vkmps.Client");
     let all = properties.get_all(interface).await.expect("it is there");
-    assert_eq!(all.len(), 20);
+    assert_eq!(all.len(), 28);
     assert_eq!(rig.main_loop.world().asked, ["client 1"]);
 }
 
@@ -164,7 +176,7 @@ async fn all_objects_are_in_one_answer() {
         ]
     );
     let first = &objects[&client_path(1)];
-    assert_eq!(first["org.vkmps.Client"].len(), 20);
+    assert_eq!(first["org.vkmps.Client"].len(), 28);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::samples::{device, status, view};
 use crate::bus::authority::Patience;
 use crate::bus::{Bus, BusAddress, Outbox, Times, start_with};
-use crate::control::{Change, ClientView, DeviceView, PriorityError, Request, Status};
+use crate::control::{Change, ClientView, DeviceView, LimitsError, PriorityError, Request, Status};
 use crate::happening::Happening;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,9 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use vkmps_broker::{Change as Setting, MemoryBytes, UserLimits, UserView};
 use vkmps_bus::SERVICE;
 use vkmps_ipc::memory::memfd_with;
 use vkmps_protocol::handle::SessionId;
+use vkmps_protocol::quota::Limit;
 use zbus::connection::Builder;
 use zbus::export::futures_core::Stream;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, fdo, interface};
@@ -263,6 +265,65 @@ impl World {
                 };
                 let _ = reply.send(refusal.map_or(Ok(()), Err));
                 format!("set-priority {} {priority:?}", client.0)
+            }
+            Request::SetLimits {
+                client,
+                changes,
+                by_owner,
+                reply,
+            } => {
+                let refusal = match self.clients.contains_key(&client) {
+                    false => Some(LimitsError::NoSuchClient),
+                    // As if the limit were this low.
+                    true if by_owner && changes.cap_percent == Setting::Set(99) => {
+                        Some(LimitsError::Wider)
+                    }
+                    true => None,
+                };
+                let _ = reply.send(refusal.map_or(Ok(vec![Limit::Memory]), Err));
+                format!(
+                    "set-limits {} {by_owner} {:?}",
+                    client.0, changes.cap_percent
+                )
+            }
+            Request::SetUserLimits {
+                uid,
+                changes,
+                reply,
+            } => {
+                let refusal = match changes.reserve_percent {
+                    Setting::Set(90) => Some(LimitsError::Overbooked(120)),
+                    _ => None,
+                };
+                let _ = reply.send(refusal.map_or(Ok(Vec::new()), Err));
+                format!("set-user-limits {uid} {:?}", changes.reserve_percent)
+            }
+            Request::UserLimits(uid, reply) => {
+                let limits = UserLimits {
+                    memory: MemoryBytes::default(),
+                    cap_percent: 50,
+                    weight: 300,
+                    reserve_percent: 10,
+                };
+                let memory_used = MemoryBytes::default();
+                let view = UserView {
+                    limits,
+                    memory_used,
+                };
+                let _ = reply.send((view, (7, 8)));
+                format!("user-limits {uid}")
+            }
+            Request::SetDefaultLimits(changes, reply) => {
+                let _ = reply.send(());
+                format!("set-default-limits {:?}", changes.memory)
+            }
+            Request::SetMode(mode, reply) => {
+                let _ = reply.send(());
+                format!("set-mode {}", mode.name())
+            }
+            Request::SetLoopSliceQuota(quota, reply) => {
+                let _ = reply.send(());
+                format!("set-loop-slice-quota {}", quota.number())
             }
             Request::Terminate { client, reply } => {
                 let known = self.clients.remove(&client).is_some();

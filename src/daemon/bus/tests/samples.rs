@@ -2,6 +2,7 @@
 
 use crate::control::{ClientView, DeviceView, State, Status};
 use std::time::Duration;
+use vkmps_broker::{ClientLimits, MemoryBytes};
 use vkmps_bus::LogLevel;
 use vkmps_protocol::engine::GlobalPriority;
 use vkmps_protocol::handle::SessionId;
@@ -15,6 +16,8 @@ pub(in crate::bus) fn view(id: u64, uid: u32) -> ClientView {
         pid: i32::try_from(id).expect("it is small"),
         name: format!("client\0{id}"),
         priority: Priority::Medium,
+        demoted: false,
+        limits: limits(),
         connected_since_us: 1_000_000,
         memory_limit_bytes: 1 << 33,
         memory_used_bytes: 1 << 20,
@@ -31,6 +34,22 @@ pub(in crate::bus) fn view(id: u64, uid: u32) -> ClientView {
     }
 }
 
+pub(in crate::bus) fn limits() -> ClientLimits {
+    ClientLimits {
+        memory: MemoryBytes {
+            device: 1 << 33,
+            shared: 1 << 33,
+        },
+        cap_percent: 30,
+        weight: 200,
+        buffers: 1000,
+        programs: 100,
+        streams: 16,
+        submits: 500,
+        max_priority: Priority::High,
+    }
+}
+
 pub(in crate::bus) fn status() -> Status {
     Status {
         state: State::Serving,
@@ -43,7 +62,8 @@ pub(in crate::bus) fn status() -> Status {
         clients: 2,
         scheduling_mode: "exclusive-throughput",
         loop_slice_quota: 100_000,
-        max_priority: Priority::High,
+        default_limits: (100, 1 << 34),
+        realtime_us: (20_000, 100_000),
         queue_depth: 2,
         dispatches: 80,
     }

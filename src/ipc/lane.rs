@@ -1,6 +1,6 @@
 //! The word of a session that says in which lane its work runs.
 
-use super::SessionRegion;
+use crate::ring::SessionRegion;
 use std::sync::atomic::Ordering;
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::ring::session;
