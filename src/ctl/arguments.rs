@@ -1,5 +1,6 @@
 //! The command line of `vkmpsctl`.
 
+use crate::limits;
 use crate::service::Bus;
 use crate::top;
 use crate::trace;
@@ -61,8 +62,18 @@ pub(crate) enum Verb {
     Reload,
     /// Print all counters
     Statistics,
-    /// Print how clients share the device's time
-    Mode,
+    /// Change limits of a client, of a user's clients together, or of every client
+    SetLimits(limits::Options),
+    /// Print or set how clients share the device's time
+    #[command(visible_alias = "set-mode")]
+    Mode {
+        /// exclusive-throughput or cooperative-fairshare
+        #[arg(value_parser = ["exclusive-throughput", "cooperative-fairshare"])]
+        mode: Option<String>,
+        /// Loop iterations of a slice of a shader
+        #[arg(long, value_name = "N")]
+        loop_slice_quota: Option<u64>,
+    },
     /// Print or set how much is logged
     LogLevel {
         /// error, warn, info, debug or trace

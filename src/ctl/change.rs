@@ -90,12 +90,6 @@ pub(crate) async fn reload(service: &Service, format: Format) -> Result<(), Erro
     })
 }
 
-/// `vkmpsctl mode`.
-pub(crate) async fn mode(service: &Service, format: Format) -> Result<(), Error> {
-    let mode = service.manager().scheduling_mode().await?;
-    format.show(&json!({"mode": mode}), |_| format!("{}\n", escape(&mode)))
-}
-
 /// `vkmpsctl log-level`.
 pub(crate) async fn log_level(
     service: &Service,

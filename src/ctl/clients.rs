@@ -24,6 +24,14 @@ struct Client {
     unit: String,
     device: OwnedObjectPath,
     priority: String,
+    demoted: bool,
+    max_priority: String,
+    active_thread_percentage: u8,
+    weight: u16,
+    buffers_limit: u32,
+    programs_limit: u32,
+    streams_limit: u32,
+    submits_limit: u32,
     connected_since_us: u64,
     memory_limit_bytes: u64,
     memory_used_bytes: u64,
@@ -59,6 +67,14 @@ pub(crate) async fn show(service: &Service, id: u64, format: Format) -> Result<(
         unit: properties.take("Unit")?,
         device: properties.take("Device")?,
         priority: properties.take("Priority")?,
+        demoted: properties.take("Demoted")?,
+        max_priority: properties.take("MaxPriority")?,
+        active_thread_percentage: properties.take("ActiveThreadPercentage")?,
+        weight: properties.take("Weight")?,
+        buffers_limit: properties.take("BuffersLimit")?,
+        programs_limit: properties.take("ProgramsLimit")?,
+        streams_limit: properties.take("StreamsLimit")?,
+        submits_limit: properties.take("SubmitsLimit")?,
         connected_since_us: properties.take("ConnectedSince")?,
         memory_limit_bytes: properties.take("MemoryLimit")?,
         memory_used_bytes: properties.take("MemoryUsed")?,
@@ -122,13 +138,27 @@ fn render(client: &Client, users: &mut Users, now_us: u64) -> String {
             "Connected",
             format!("{}, {age} ago", units::utc(client.connected_since_us)),
         ),
-        ("Priority", escape(&client.priority)),
+        (
+            "Priority",
+            match client.demoted {
+                true => format!("{}, runs as high for now", escape(&client.priority)),
+                false => escape(&client.priority),
+            },
+        ),
+        ("Most time", format!("{}%", client.active_thread_percentage)),
+        ("Weight", client.weight.to_string()),
         (
             "Memory",
             used_of(client.memory_used_bytes, client.memory_limit_bytes),
         ),
-        ("Buffers", client.buffers.to_string()),
-        ("Programs", client.programs.to_string()),
+        (
+            "Buffers",
+            format!("{} of {}", client.buffers, client.buffers_limit),
+        ),
+        (
+            "Programs",
+            format!("{} of {}", client.programs, client.programs_limit),
+        ),
         ("Queued", units::count(client.queue_depth.into(), "submit")),
         ("Dispatches", client.dispatches.to_string()),
         ("Device time", units::span_ns(client.device_time_ns)),
@@ -210,6 +240,14 @@ mod tests {
             unit: "session-2.scope".into(),
             device: vkmps_bus::DEVICE.try_into().expect("it is a path"),
             priority: "low".into(),
+            demoted: false,
+            max_priority: "high".into(),
+            active_thread_percentage: 30,
+            weight: 100,
+            buffers_limit: 65_536,
+            programs_limit: 4096,
+            streams_limit: 256,
+            submits_limit: 32_768,
             connected_since_us: NOW_US - 61_000_000,
             memory_limit_bytes: 8 << 30,
             memory_used_bytes: 1 << 30,
@@ -234,9 +272,11 @@ mod tests {
      Device: /org/vkmps/device/0
   Connected: 2026-11-20 16:29:00 UTC, 1 min 01 s ago
    Priority: low
+  Most time: 30%
+     Weight: 100
      Memory: 1.0 GiB of 8.0 GiB
-    Buffers: 4
-   Programs: 2
+    Buffers: 4 of 65536
+   Programs: 2 of 4096
      Queued: 1 submit
  Dispatches: 1000
 Device time: 2.50 s

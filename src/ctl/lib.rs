@@ -12,6 +12,7 @@ mod clients;
 mod error;
 mod exit;
 mod interrupt;
+mod limits;
 mod monitor;
 mod mps;
 mod output;
@@ -86,7 +87,11 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         Verb::Resume => change::resume(&service, format).await,
         Verb::Reload => change::reload(&service, format).await,
         Verb::Statistics => statistics::run(&service, format).await,
-        Verb::Mode => change::mode(&service, format).await,
+        Verb::SetLimits(options) => limits::set(&service, options, format).await,
+        Verb::Mode {
+            mode,
+            loop_slice_quota,
+        } => limits::mode(&service, mode.as_deref(), *loop_slice_quota, format).await,
         Verb::LogLevel { level } => change::log_level(&service, *level, format).await,
         Verb::Monitor => monitor::run(&service, format).await,
         Verb::Trace(options) => trace::run(&service, options, format).await,

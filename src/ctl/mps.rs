@@ -4,6 +4,7 @@
 
 mod answer;
 mod command;
+mod limit;
 mod process;
 mod quit;
 
@@ -160,8 +161,26 @@ async fn obey(service: &Service, command: &Command) -> Result<Answer, Error> {
         }
         _ => {}
     }
-    let server = find(service).await?;
+    let server = match command {
+        // Of a service that does not run it can be asked, and said, as well.
+        Command::Limit { server: None, .. } => None,
+        _ => find(service).await?,
+    };
     let server = server.as_ref();
+    if let Command::Limit {
+        server: pid,
+        limit,
+        value,
+    } = command
+    {
+        return match (pid, value) {
+            (Some(pid), _) if server.is_none_or(|server| server.pid() != *pid) => {
+                Ok(Answer::no_server(*pid))
+            }
+            (_, Some(value)) => limit::set(service, *limit, value).await,
+            (_, None) => limit::show(service, *limit).await,
+        };
+    }
     Ok(match command {
         Command::GetServerList => answer::server_list(server),
         Command::GetServerStatus { server: pid } => answer::server_status(server, *pid),
@@ -175,6 +194,7 @@ async fn obey(service: &Service, command: &Command) -> Result<Answer, Error> {
         } => terminate(service, server, *pid, *client).await?,
         Command::Unknown(_)
         | Command::Later(_)
+        | Command::Limit { .. }
         | Command::StartServer { .. }
         | Command::Quit { .. } => Answer::default(),
     })

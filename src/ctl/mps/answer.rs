@@ -32,7 +32,7 @@ impl Answer {
         Self { text, exit }
     }
 
-    fn no_server(pid: u32) -> Self {
+    pub(super) fn no_server(pid: u32) -> Self {
         Self::failure(format!("Server {pid} not found\n"))
     }
 }

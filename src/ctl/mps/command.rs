@@ -32,9 +32,26 @@ pub(super) enum Command {
     Quit {
         timeout: Option<Duration>,
     },
+    /// A limit of a server's clients, or of those of all; there is one server, so that this is the same.
+    Limit {
+        server: Option<u32>,
+        limit: Limit,
+        /// Sets it; else it is printed.
+        value: Option<String>,
+    },
     /// One that vkmpsd cannot obey yet.
     Later(&'static str),
     Unknown(String),
+}
+
+/// A limit that MPS knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    ActiveThreadPercentage,
+    /// Of a device, by its ordinal.
+    PinnedMemory {
+        device: u32,
+    },
 }
 
 impl Command {
@@ -74,6 +91,11 @@ impl Command {
                     .map(|word| number(word)),
                 csv: words.contains(&"--csv"),
             },
+            name if name.ends_with("active_thread_percentage")
+                || name.ends_with("pinned_mem_limit") =>
+            {
+                return Some(Self::limit(name, &words));
+            }
             "quit" => Self::Quit {
                 timeout: after("-t").map(|seconds| Duration::from_secs(seconds.into())),
             },
@@ -85,22 +107,45 @@ impl Command {
     }
 }
 
+impl Command {
+    /// `{get,set}[_default]_{active_thread_percentage,device_pinned_mem_limit} [PID] [DEVICE] [VALUE]`.
+    fn limit(name: &str, words: &[&str]) -> Self {
+        let mut words = words.iter();
+        let mut word = || words.next().copied().unwrap_or_default();
+        let unknown = || Self::Unknown(name.to_owned());
+        let (sets, rest) = match name.split_once('_') {
+            Some(("set", rest)) => (true, rest),
+            Some(("get", rest)) => (false, rest),
+            _ => return unknown(),
+        };
+        let (server, rest) = match rest.strip_prefix("default_") {
+            Some(rest) => (None, rest),
+            None => (Some(number(word())), rest),
+        };
+        let limit = match rest {
+            "active_thread_percentage" => Limit::ActiveThreadPercentage,
+            "device_pinned_mem_limit" => Limit::PinnedMemory {
+                device: number(word()),
+            },
+            _ => return unknown(),
+        };
+        let value = sets.then(|| word().to_owned());
+        Self::Limit {
+            server,
+            limit,
+            value,
+        }
+    }
+}
+
 fn number(word: &str) -> u32 {
     word.parse().unwrap_or(0)
 }
 
 /// What needs a part of vkmpsd that does not exist.
-const LATER: [&str; 13] = [
+const LATER: [&str; 5] = [
     "set_default_client_priority",
     "get_default_client_priority",
-    "set_default_active_thread_percentage",
-    "get_default_active_thread_percentage",
-    "set_active_thread_percentage",
-    "get_active_thread_percentage",
-    "set_default_device_pinned_mem_limit",
-    "get_default_device_pinned_mem_limit",
-    "set_device_pinned_mem_limit",
-    "get_device_pinned_mem_limit",
     "sm_partition",
     "lspart",
     "shutdown_server",
@@ -178,9 +223,68 @@ mod tests {
     fn other_words_are_unknown_or_yet_to_come() {
         assert_eq!(Command::parse(" \t"), None);
         assert_eq!(parse("PS"), Command::Unknown("PS".into()));
-        assert_eq!(
-            parse("set_default_active_thread_percentage 50"),
-            Command::Later("set_default_active_thread_percentage")
-        );
+        assert_eq!(parse("sm_partition 5"), Command::Later("sm_partition"));
+    }
+
+    #[test]
+    fn limits_have_their_arguments_in_the_order_of_mps() {
+        let percentage = Limit::ActiveThreadPercentage;
+        let memory = Limit::PinnedMemory { device: 0 };
+        for (line, server, limit, value) in [
+            (
+                "set_default_active_thread_percentage 50",
+                None,
+                percentage,
+                Some("50"),
+            ),
+            (
+                "get_default_active_thread_percentage",
+                None,
+                percentage,
+                None,
+            ),
+            (
+                "set_active_thread_percentage 12 50.5",
+                Some(12),
+                percentage,
+                Some("50.5"),
+            ),
+            (
+                "get_active_thread_percentage 12",
+                Some(12),
+                percentage,
+                None,
+            ),
+            (
+                "set_default_device_pinned_mem_limit 0 2G",
+                None,
+                memory,
+                Some("2G"),
+            ),
+            ("get_default_device_pinned_mem_limit 0", None, memory, None),
+            (
+                "set_device_pinned_mem_limit 12 0 512M",
+                Some(12),
+                memory,
+                Some("512M"),
+            ),
+            ("get_device_pinned_mem_limit 12 0", Some(12), memory, None),
+            (
+                "set_default_active_thread_percentage",
+                None,
+                percentage,
+                Some(""),
+            ),
+        ] {
+            let value = value.map(str::to_owned);
+            let expected = Command::Limit {
+                server,
+                limit,
+                value,
+            };
+            assert_eq!(parse(line), expected, "{line}");
+        }
+        let other = "xset_active_thread_percentage";
+        assert_eq!(parse(other), Command::Unknown(other.to_owned()));
     }
 }

@@ -96,16 +96,70 @@ fn a_client_is_terminated_with_all_its_sessions() {
 fn what_this_version_lacks_says_so_and_fails() {
     let bus = Bus::start();
     let _fake = Fake::start(&bus, World::with(Vec::new()));
-    let ended = control(
-        &bus,
-        &[],
-        "set_default_active_thread_percentage 50\nget_server_list\n",
-    );
-    let text = "set_default_active_thread_percentage is not in this version of vkmpsd\n4711\n";
+    let ended = control(&bus, &[], "sm_partition 50\nget_server_list\n");
+    let text = "sm_partition is not in this version of vkmpsd\n4711\n";
     assert_eq!((ended.exit, ended.output.as_str()), (1, text));
     let ended = control(&bus, &["start_server"], "");
     let text = "A user id (UID) is required to start a new server\n";
     assert_eq!((ended.exit, ended.output.as_str()), (1, text));
+}
+
+#[test]
+fn limits_of_all_clients_are_printed_and_set() {
+    let bus = Bus::start();
+    let fake = Fake::start(&bus, World::with(Vec::new()));
+    let lines = "get_default_active_thread_percentage\nget_active_thread_percentage 4711\n\
+                 set_default_active_thread_percentage 30\nset_active_thread_percentage 4711 12.5\n\
+                 get_default_device_pinned_mem_limit 0\nget_device_pinned_mem_limit 4711 0\n\
+                 set_default_device_pinned_mem_limit 0 1G\nset_device_pinned_mem_limit 4711 0 512M\n";
+    assert_eq!(
+        control(&bus, &[], lines).well(),
+        "50.0\n50.0\n30.0\n12.0\n2G\n2G\n"
+    );
+    let asked = fake.asked();
+    let set: Vec<&str> = asked
+        .iter()
+        .filter_map(|asked| asked.strip_prefix("!SetDefaultLimits "))
+        .collect();
+    assert_eq!(
+        set,
+        [
+            "active-thread-percentage=30",
+            "active-thread-percentage=12",
+            "memory=1G",
+            "memory=512M"
+        ]
+    );
+    for (line, text) in [
+        (
+            "set_default_active_thread_percentage 0",
+            "Invalid active thread percentage \"0\"\n",
+        ),
+        (
+            "set_default_active_thread_percentage 101",
+            "Invalid active thread percentage \"101\"\n",
+        ),
+        (
+            "set_default_active_thread_percentage nan",
+            "Invalid active thread percentage \"nan\"\n",
+        ),
+        (
+            "set_default_active_thread_percentage",
+            "Invalid active thread percentage \"\"\n",
+        ),
+        (
+            "set_default_device_pinned_mem_limit 0 lots",
+            "Invalid memory limit \"lots\"\n",
+        ),
+        (
+            "set_default_device_pinned_mem_limit 1 2G",
+            "Device 1 not found\n",
+        ),
+        ("get_active_thread_percentage 1", "Server 1 not found\n"),
+    ] {
+        let ended = control(&bus, &[line], "");
+        assert_eq!((ended.exit, ended.output.as_str()), (1, text), "{line}");
+    }
 }
 
 #[test]

@@ -72,6 +72,14 @@ fn clients_have_raw_numbers_and_their_own_names() {
         ("device".to_owned(), json!("/org/vkmps/device/0")),
         ("memory_limit_bytes".to_owned(), json!(1 << 30)),
         ("buffers".to_owned(), json!(4)),
+        ("demoted".to_owned(), json!(false)),
+        ("max_priority".to_owned(), json!("high")),
+        ("active_thread_percentage".to_owned(), json!(30)),
+        ("weight".to_owned(), json!(100)),
+        ("buffers_limit".to_owned(), json!(65_536)),
+        ("programs_limit".to_owned(), json!(4096)),
+        ("streams_limit".to_owned(), json!(256)),
+        ("submits_limit".to_owned(), json!(32_768)),
         ("programs".to_owned(), json!(1)),
         ("share".to_owned(), json!(0.25)),
         ("submits".to_owned(), json!(80)),
@@ -97,7 +105,7 @@ fn what_was_changed_is_told() {
     assert_eq!(ask(&bus, &["log-level"]), json!({"log_level": "warn"}));
     assert_eq!(
         ask(&bus, &["mode"]),
-        json!({"mode": "exclusive-throughput"})
+        json!({"mode": "exclusive-throughput", "loop_slice_quota": 100_000})
     );
     assert_eq!(
         ask(&bus, &["statistics"]),

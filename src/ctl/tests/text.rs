@@ -43,6 +43,34 @@ fn every_verb_that_changes_asks_polkit_to_ask() {
     let fake = Fake::start(&bus, World::with(vec![client(5, "a"), client(6, "b")]));
     assert_eq!(vkmpsctl(&bus, &["set-priority", "5", "high"]).well(), "");
     assert_eq!(vkmpsctl(&bus, &["log-level", "debug"]).well(), "");
+    let set = vkmpsctl(
+        &bus,
+        &["set-limits", "5", "--memory", "2G", "--streams", "4"],
+    )
+    .well();
+    assert_eq!(
+        set,
+        "more is in use than there may be now: memory; nothing more is given until it is freed\n"
+    );
+    let user = [
+        "set-limits",
+        "--user",
+        "1000",
+        "--reserved-percentage",
+        "30",
+    ];
+    assert_eq!(vkmpsctl(&bus, &user).well(), "");
+    let all = [
+        "set-limits",
+        "--default",
+        "--memory",
+        "25%",
+        "--weight",
+        "default",
+    ];
+    assert_eq!(vkmpsctl(&bus, &all).well(), "");
+    let mode = ["mode", "cooperative-fairshare", "--loop-slice-quota", "7"];
+    assert_eq!(vkmpsctl(&bus, &mode).well(), "");
     assert_eq!(vkmpsctl(&bus, &["terminate", "5"]).well(), "");
     assert_eq!(
         vkmpsctl(&bus, &["drain"]).well(),
@@ -63,6 +91,11 @@ fn every_verb_that_changes_asks_polkit_to_ask() {
         [
             "!SetPriority 5 high",
             "!SetLogLevel debug",
+            "!SetLimits 5 memory=2G streams=4",
+            "!SetUserLimits 1000 reserved-percentage=30",
+            "!SetDefaultLimits memory=25% weight=default",
+            "!SetSchedulingMode cooperative-fairshare",
+            "!SetLoopSliceQuota 7",
             "!TerminateClient 5",
             "!Drain",
             "!Resume",

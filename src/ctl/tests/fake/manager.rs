@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use vkmps_bus::{ClientEntry, Error};
 use zbus::message::{Flags, Header};
 use zbus::object_server::SignalEmitter;
-use zbus::{ObjectServer, OwnedObjectPath, interface};
+use zbus::{ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 pub(super) struct Manager(Arc<Mutex<World>>);
 
@@ -114,6 +114,51 @@ impl Manager {
         self.find(client)
     }
 
+    async fn set_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        client: u64,
+        limits: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<String>, Error> {
+        self.guard(&header, &format!("SetLimits {client} {}", words(&limits)))?;
+        self.find(client)?;
+        Ok(vec!["memory".into()])
+    }
+
+    async fn set_user_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        uid: u32,
+        limits: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<String>, Error> {
+        self.guard(&header, &format!("SetUserLimits {uid} {}", words(&limits)))?;
+        Ok(Vec::new())
+    }
+
+    async fn set_default_limits(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        limits: HashMap<String, OwnedVariant>,
+    ) -> Result<(), Error> {
+        self.guard(&header, &format!("SetDefaultLimits {}", words(&limits)))
+    }
+
+    async fn set_scheduling_mode(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        mode: &str,
+    ) -> Result<(), Error> {
+        self.guard(&header, &format!("SetSchedulingMode {mode}"))
+    }
+
+    async fn set_loop_slice_quota(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        iterations: u64,
+    ) -> Result<(), Error> {
+        self.guard(&header, &format!("SetLoopSliceQuota {iterations}"))
+    }
+
     async fn terminate_client(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -197,6 +242,14 @@ impl Manager {
         100_000
     }
     #[zbus(property)]
+    async fn default_active_thread_percentage(&self) -> u8 {
+        50
+    }
+    #[zbus(property)]
+    async fn default_memory_limit(&self) -> u64 {
+        2 << 30
+    }
+    #[zbus(property)]
     async fn client_count(&self) -> u32 {
         u32::try_from(self.0.lock().unwrap().clients.len()).unwrap()
     }
@@ -248,6 +301,22 @@ impl Manager {
         uid: u32,
         limit: &str,
     ) -> zbus::Result<()>;
+}
+
+/// Names and values in the order of the names.
+fn words(limits: &HashMap<String, OwnedVariant>) -> String {
+    let mut words: Vec<String> = limits
+        .iter()
+        .map(|(name, value)| match &**value {
+            Variant::Str(text) => format!("{name}={text}"),
+            Variant::U8(number) => format!("{name}={number}"),
+            Variant::U16(number) => format!("{name}={number}"),
+            Variant::U32(number) => format!("{name}={number}"),
+            other => format!("{name}={other:?}"),
+        })
+        .collect();
+    words.sort_unstable();
+    words.join(" ")
 }
 
 pub(super) const UUID: &str = "138fb9bd-ceed-2c35-2db4-47ddd10ee8db";

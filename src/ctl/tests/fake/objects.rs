@@ -63,6 +63,38 @@ impl ClientObject {
         Ok(self.entry()?.priority)
     }
     #[zbus(property)]
+    async fn demoted(&self) -> bool {
+        false
+    }
+    #[zbus(property)]
+    async fn max_priority(&self) -> String {
+        "high".into()
+    }
+    #[zbus(property)]
+    async fn active_thread_percentage(&self) -> u8 {
+        30
+    }
+    #[zbus(property)]
+    async fn weight(&self) -> u16 {
+        100
+    }
+    #[zbus(property)]
+    async fn buffers_limit(&self) -> u32 {
+        65_536
+    }
+    #[zbus(property)]
+    async fn programs_limit(&self) -> u32 {
+        4096
+    }
+    #[zbus(property)]
+    async fn streams_limit(&self) -> u32 {
+        256
+    }
+    #[zbus(property)]
+    async fn submits_limit(&self) -> u32 {
+        32_768
+    }
+    #[zbus(property)]
     async fn memory_limit(&self) -> u64 {
         1 << 30
     }
