@@ -53,7 +53,7 @@ pub(crate) struct Priors {
     lengths: Vec<(u64, u64)>,
 }
 
-/// Times are picoseconds per work unit.
+/// Times per work unit are 2^-[`FRACTION`] nanoseconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kind {
     tag: u64,
@@ -253,11 +253,11 @@ fn place(tag: u64) -> usize {
 }
 
 fn per_unit(time_ns: u64, units: u64) -> u64 {
-    (time_ns.min(LONGEST_NS) * 1000 / units).max(1)
+    ((time_ns.min(LONGEST_NS) << FRACTION) / units).max(1)
 }
 
 fn of_units(per_unit: u64, units: u64) -> u64 {
-    let time_ns = u128::from(per_unit) * u128::from(units.max(1)) / 1000;
+    let time_ns = (u128::from(per_unit) * u128::from(units.max(1))) >> FRACTION;
     u64::try_from(time_ns)
         .unwrap_or(u64::MAX)
         .clamp(LEAST_NS, LONGEST_NS)
@@ -265,12 +265,14 @@ fn of_units(per_unit: u64, units: u64) -> u64 {
 
 /// The first measurement counts in full.
 fn average(value: u64, sample: u64, weight: u64) -> u64 {
-    let sum = u128::from(value) * u128::from(weight - 1) + u128::from(sample);
-    u64::try_from(sum / u128::from(weight)).unwrap_or(u64::MAX)
+    // Both are below 2^48.
+    (value * (weight - 1) + sample) / weight
 }
 
 /// Work that was never seen is taken for long until it has shown to be short.
 const UNKNOWN_NS: u64 = 250_000;
+/// Bits behind the point of times per unit.
+const FRACTION: u32 = 10;
 /// Nothing is free: launching costs the engine about this.
 const LEAST_NS: u64 = 1_000;
 /// No prediction may overflow what is added up of it.

@@ -52,24 +52,27 @@ impl Scheduler {
     }
 
     fn fill_all(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let ready = self.ready() > 0;
         for queue in 0..self.queues.len() {
+            let waits = (0..LANES).rev().find(|lane| self.shares.is_ready(*lane));
             let state = &self.queues[queue];
-            if !ready && state.bound.iter().all(|bound| bound.is_empty()) {
+            let bound = state.bound.iter().any(|bound| !bound.is_empty());
+            if !bound && waits.is_none() {
                 continue;
             }
+            let over =
+                waits.is_some_and(|lane| self.in_flight[..lane].iter().any(|count| *count > 0));
             let launches = state.launches;
             match launches {
                 0 if self.gathers(now) || self.holds(now) => {}
                 0 => self.fill(queue, true, now, actions),
                 1 => {
                     let long = self.level_time >= LONG_LEVEL && !self.idle_queue();
-                    let lanes = self.is_hungry(now) || long || self.outranks(queue);
-                    self.fill(queue, lanes, now, actions);
+                    let lanes = long || self.is_hungry(now) || over && self.outranks(queue);
+                    if lanes || bound {
+                        self.fill(queue, lanes, now, actions);
+                    }
                 }
-                _ if launches < LANES && self.outranks(queue) => {
-                    self.fill(queue, true, now, actions);
-                }
+                _ if over && self.outranks(queue) => self.fill(queue, true, now, actions),
                 _ => {}
             }
             if self.probe.quiet_since.is_some() {
@@ -128,7 +131,7 @@ impl Scheduler {
             .iter()
             .map(|level| level.lane)
             .max();
-        waits > has && !self.idle_queue()
+        waits > has && self.queues[queue].launches < LANES && !self.idle_queue()
     }
 
     /// Whether an idle queue waits a little for more: each launch costs the engine and the device a fixed time, so many
@@ -271,7 +274,12 @@ impl Scheduler {
             cost_ns: u64::MAX,
             measure: self.measure(place, now),
         };
-        let mut builder = Builder::new(room, self.spare.pop().unwrap_or_default());
+        let mut builder = Builder::new(
+            room,
+            self.spare.pop().unwrap_or_default(),
+            self.spare_launched.pop().unwrap_or_default(),
+            std::mem::take(&mut self.taken),
+        );
         let aged = (0..LANES).find(|lane| place.share > 0 && self.lanes[*lane].is_due(now));
         let mut bound: [_; LANES] =
             std::array::from_fn(|lane| self.queues[place.queue].bound[lane].len());
@@ -299,7 +307,8 @@ impl Scheduler {
                 Exempt::Yes => left.min(1),
                 Exempt::No => left,
             };
-            left -= self.take_common(place, lane, share, &mut builder, &mut first, now);
+            let taken = self.take_common(place, lane, share, &mut builder, &mut first, now);
+            left = left.saturating_sub(taken);
             if place.hungry {
                 self.take_bound(place, lane, bound, &mut builder, &mut first);
             }
@@ -311,8 +320,14 @@ impl Scheduler {
             }
         }
         self.note_probe(&builder, now);
-        let (level, pieces) = builder.finish()?;
-        Some((first.unwrap_or(0), level, pieces))
+        let (pieces, launched, taken) = builder.finish();
+        self.taken = taken;
+        if pieces.is_empty() {
+            self.spare.push(pieces);
+            self.spare_launched.push(launched);
+            return None;
+        }
+        Some((first.unwrap_or(0), Level { pieces }, launched))
     }
 
     /// Whether work of a lane may go into a level now.
@@ -424,7 +439,9 @@ impl Scheduler {
             }
             match self.shares.may_go(stream.client) {
                 Some(allowance_ns) => {
-                    if self.take(key, place, allowance_ns, builder).is_some() {
+                    let client = stream.client;
+                    if let Some(charged_ns) = self.take(key, place, allowance_ns, builder) {
+                        self.shares.charge(client, charged_ns);
                         first.get_or_insert(lane);
                     }
                 }
@@ -445,13 +462,14 @@ impl Scheduler {
     ) -> usize {
         let aged = self.lanes[lane].is_due(now);
         let mut taken = 0;
+        let before = self.shares.streams(lane);
         while taken < share && !builder.is_full() && !self.shares.are_many_aside() {
             let Some(next) = self.shares.next(lane, place.idle) else {
                 break;
             };
             match self.take_one(place, next, builder, first) {
                 Some(charged_ns) => {
-                    taken += 1;
+                    taken = before.saturating_sub(self.shares.streams(lane)).max(1);
                     self.hungry_since = None;
                     self.lanes[lane].served(Duration::from_nanos(charged_ns), aged, now);
                 }
@@ -461,7 +479,7 @@ impl Scheduler {
         taken
     }
 
-    /// The next stream of a client: what that was charged, if it had a place.
+    /// Streams of a client, for no more than a moment of the device's time: what that was charged, if one had a place.
     fn take_one(
         &mut self,
         place: Place,
@@ -469,21 +487,35 @@ impl Scheduler {
         builder: &mut Builder,
         first: &mut Option<usize>,
     ) -> Option<u64> {
-        let lane = self.shares.lane(next.client);
-        let key = self.shares.pop(next.client)?;
-        let charged_ns = self.take(key, place, next.allowance_ns, builder);
-        if charged_ns.is_none() {
-            // Not of this level's kind; its other streams may be, but looking for one has no end.
-            self.shares.set_aside(next.client);
-            return None;
+        let client = next.client;
+        let limit_ns = next.allowance_ns.min(VISIT_NS);
+        let mut charged_ns = None;
+        for _ in 0..VISIT_STREAMS {
+            let Some(key) = self.shares.pop(client) else {
+                break;
+            };
+            let Some(more_ns) = self.take(key, place, next.allowance_ns, builder) else {
+                break;
+            };
+            let sum_ns = charged_ns.unwrap_or(0) + more_ns;
+            charged_ns = Some(sum_ns);
+            if sum_ns >= limit_ns || builder.is_full() {
+                break;
+            }
         }
-        first.get_or_insert(lane);
-        self.shares.list(next.client);
-        charged_ns
+        let Some(charged_ns) = charged_ns else {
+            // Not of this level's kind; its other streams may be, but looking for one has no end.
+            self.shares.set_aside(client);
+            return None;
+        };
+        first.get_or_insert(self.shares.lane(client));
+        self.shares.charge(client, charged_ns);
+        self.shares.list(client);
+        Some(charged_ns)
     }
 
-    /// Moves what fits from a stream into the level and charges its client; the stream is listed again if work is left.
-    /// What was charged, if anything did.
+    /// Moves what fits from a stream into the level; the stream is listed again if work is left. What its client is to be
+    /// charged, if anything did.
     fn take(
         &mut self,
         key: StreamKey,
@@ -509,7 +541,6 @@ impl Scheduler {
             stream.queue = Some(place.queue);
             stream.in_flight += taken.pieces;
             self.waiting -= taken.jobs;
-            self.shares.charge(client, taken.charged_ns);
             if self.served.replace(client) != Some(client) {
                 self.turn += 1;
             }
@@ -566,6 +597,9 @@ const HOLD: Duration = Duration::from_micros(10);
 const AGE: Duration = Duration::from_millis(20);
 /// A lane that others precede has one part of so many for sure.
 const FLOOR_PART: u32 = 20;
+/// What a client has before others are looked at: streams, and device time. Looking costs as much as taking.
+const VISIT_STREAMS: usize = 8;
+const VISIT_NS: u64 = 100_000;
 /// Levels of all priorities below the highest that has work: one runs, and one is there when it ends.
 const LOWER_SLICES: usize = 2;
 /// The device is not kept free for a measurement behind work that takes longer than this.

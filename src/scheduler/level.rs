@@ -2,7 +2,7 @@
 
 use crate::cost::{Costs, KindKey, alike};
 use crate::stream::{Pending, Stream};
-use crate::{Hazard, Level, Order, Piece, StreamKey};
+use crate::{Hazard, Order, Piece, StreamKey};
 
 /// A level under construction.
 #[derive(Debug)]
@@ -70,17 +70,23 @@ pub(crate) struct Visit<'a> {
 }
 
 impl Builder {
-    pub(crate) fn new(room: Room, pieces: Vec<Piece>) -> Self {
+    /// An empty one, of lists that are.
+    pub(crate) fn new(
+        room: Room,
+        pieces: Vec<Piece>,
+        launched: Vec<Launched>,
+        taken: Vec<Hazard>,
+    ) -> Self {
         Self {
             pieces,
-            launched: Vec::new(),
+            launched,
             room,
             cost_ns: 0,
             plain: true,
             length_ns: 0,
             solo: false,
             wants_quiet: false,
-            taken: Vec::new(),
+            taken,
         }
     }
 
@@ -201,14 +207,9 @@ impl Builder {
         self.wants_quiet
     }
 
-    /// The level, if anything went into it.
-    pub(crate) fn finish(self) -> Option<(Level, Vec<Launched>)> {
-        (!self.pieces.is_empty()).then_some((
-            Level {
-                pieces: self.pieces,
-            },
-            self.launched,
-        ))
+    /// What went into it, maybe nothing, and the scratch.
+    pub(crate) fn finish(self) -> (Vec<Piece>, Vec<Launched>, Vec<Hazard>) {
+        (self.pieces, self.launched, self.taken)
     }
 }
 

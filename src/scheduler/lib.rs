@@ -218,6 +218,9 @@ pub struct Scheduler {
     turn: u64,
     served: Option<ClientKey>,
     spare: Vec<Vec<Piece>>,
+    spare_launched: Vec<Vec<Launched>>,
+    /// Scratch of [`level::Builder`].
+    taken: Vec<Hazard>,
     waiting: usize,
     /// Moving average of the time between two submits.
     arrival_gap: Duration,
@@ -307,6 +310,8 @@ impl Scheduler {
             turn: 0,
             served: None,
             spare: Vec::new(),
+            spare_launched: Vec::new(),
+            taken: Vec::new(),
             waiting: 0,
             arrival_gap: SLOW_ARRIVALS * 16,
             last_arrival: Duration::ZERO,
@@ -471,7 +476,12 @@ impl Scheduler {
             false => ns(took),
         };
         let alone = alone && level.pieces.len() == 1;
-        self.settle(&level.pieces, ns(took), part_ns, alone, actions);
+        let mut pieces = level.pieces;
+        self.settle(&pieces, ns(took), part_ns, alone, actions);
+        pieces.clear();
+        if self.spare_launched.len() < SPARE {
+            self.spare_launched.push(pieces);
+        }
     }
 
     /// Ends the pieces of a level, corrects what they were charged, and learns from what they took.
@@ -555,7 +565,7 @@ impl Scheduler {
     pub fn recycle(&mut self, level: Level) {
         let mut pieces = level.pieces;
         pieces.clear();
-        if self.spare.len() < 64 {
+        if self.spare.len() < SPARE {
             self.spare.push(pieces);
         }
     }
@@ -584,6 +594,9 @@ fn part(value: u64, part: u64, whole: u64) -> u64 {
     if part == whole {
         return value;
     }
+    if let Some(product) = value.checked_mul(part) {
+        return product / whole.max(1);
+    }
     let scaled = u128::from(value) * u128::from(part) / u128::from(whole.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
@@ -599,6 +612,9 @@ const LONG_LEVEL: Duration = Duration::from_micros(250);
 
 /// Submits that are further apart than this are not worth waiting for.
 const SLOW_ARRIVALS: Duration = Duration::from_micros(8);
+
+/// Lists that are kept for reuse.
+const SPARE: usize = 64;
 
 /// A job that was measured alone on the device pays for it with so many times the time.
 const PROBE_PART: u32 = 100;

@@ -1,4 +1,4 @@
-//! Seats in the order of a number: a binary heap whose entries can be found, moved and removed.
+//! Seats in the order of a number: a heap whose entries can be found, moved and removed.
 
 /// The seat with the smallest number is first; among equals, the one with the lowest seat.
 #[derive(Debug, Default)]
@@ -23,22 +23,20 @@ impl Ranking {
 
     /// Puts a seat in, or moves it to where its number belongs.
     pub(crate) fn set(&mut self, seat: u32, number: u64) {
-        let place = match self.place(seat) {
-            Some(place) => {
-                self.heap[place].0 = number;
-                place
+        let Some(place) = self.place(seat) else {
+            if self.places.len() <= seat as usize {
+                self.places.resize(seat as usize + 1, NOWHERE);
             }
-            None => {
-                if self.places.len() <= seat as usize {
-                    self.places.resize(seat as usize + 1, NOWHERE);
-                }
-                self.heap.push((number, seat));
-                self.settle(self.heap.len() - 1);
-                self.heap.len() - 1
-            }
+            self.heap.push((number, seat));
+            self.rise(self.heap.len() - 1);
+            return;
         };
-        let place = self.rise(place);
-        self.sink(place);
+        let before = std::mem::replace(&mut self.heap[place].0, number);
+        if number < before {
+            self.rise(place);
+        } else {
+            self.sink(place);
+        }
     }
 
     pub(crate) fn remove(&mut self, seat: u32) {
@@ -48,7 +46,6 @@ impl Ranking {
         self.places[seat as usize] = NOWHERE;
         self.heap.swap_remove(place);
         if place < self.heap.len() {
-            self.settle(place);
             let place = self.rise(place);
             self.sink(place);
         }
@@ -59,47 +56,48 @@ impl Ranking {
         (place != NOWHERE).then_some(place as usize)
     }
 
+    /// Moves the entry that belongs at this place or nearer to the top to where it belongs; where that is.
     fn rise(&mut self, mut place: usize) -> usize {
+        let entry = self.heap[place];
         while place > 0 {
-            let parent = (place - 1) / 2;
-            if self.heap[parent] <= self.heap[place] {
+            let parent = (place - 1) / CHILDREN;
+            if self.heap[parent] <= entry {
                 break;
             }
-            self.swap(parent, place);
+            self.put(place, self.heap[parent]);
             place = parent;
         }
+        self.put(place, entry);
         place
     }
 
+    /// The same for one that belongs there or further down.
     fn sink(&mut self, mut place: usize) {
+        let entry = self.heap[place];
         loop {
-            let child = |number| Some(2 * place + number).filter(|child| *child < self.heap.len());
-            let Some(left) = child(1) else { return };
-            let least = match child(2) {
-                Some(right) if self.heap[right] < self.heap[left] => right,
-                _ => left,
+            let first = place * CHILDREN + 1;
+            let last = (first + CHILDREN).min(self.heap.len());
+            let Some(least) = (first..last).min_by_key(|child| self.heap[*child]) else {
+                break;
             };
-            if self.heap[place] <= self.heap[least] {
-                return;
+            if entry <= self.heap[least] {
+                break;
             }
-            self.swap(place, least);
+            self.put(place, self.heap[least]);
             place = least;
         }
+        self.put(place, entry);
     }
 
-    fn swap(&mut self, one: usize, other: usize) {
-        self.heap.swap(one, other);
-        self.settle(one);
-        self.settle(other);
-    }
-
-    /// Remembers where the entry at this place is.
-    fn settle(&mut self, place: usize) {
-        let seat = self.heap[place].1;
-        self.places[seat as usize] = u32::try_from(place).unwrap_or(NOWHERE);
+    /// Writes an entry, and remembers where it is.
+    fn put(&mut self, place: usize, entry: (u64, u32)) {
+        self.heap[place] = entry;
+        self.places[entry.1 as usize] = u32::try_from(place).unwrap_or(NOWHERE);
     }
 }
 
+/// Wide nodes make a flat heap: what is compared lies side by side.
+const CHILDREN: usize = 4;
 const NOWHERE: u32 = u32::MAX;
 
 #[cfg(test)]
