@@ -15,7 +15,10 @@ impl Server {
     pub(crate) fn request(&mut self, request: Request) {
         match request {
             Request::Status(reply) => answer(reply, self.status()),
-            Request::Statistics(reply) => answer(reply, self.statistics.named(self.total())),
+            Request::Statistics(reply) => {
+                let batches = self.supervisor.batches();
+                answer(reply, self.statistics.named(self.total(), batches));
+            }
             Request::Clients(reply) => {
                 let views = self
                     .broker

@@ -10,8 +10,8 @@ use vkmps_ipc::SystemError;
 use vkmps_ipc::memory::{Region, sealed_memfd};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION, SLICES,
-    SLOT_BYTES, SUBMITS, SUSPECT, WAIT_NS,
+    BATCHES, DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION,
+    SLICES, SLOT_BYTES, SUBMITS, SUSPECT, WAIT_NS,
 };
 use vkmps_protocol::limits::MAX_SESSIONS;
 use vkmps_protocol::window::Window;
@@ -23,6 +23,8 @@ pub(crate) struct Ledger {
     region: Region,
     /// What the last engine had done for its sessions when it died.
     last: HashMap<SessionId, Work>,
+    /// Batches of dead engines.
+    past_batches: u64,
 }
 
 impl Ledger {
@@ -34,6 +36,7 @@ impl Ledger {
             memory,
             region,
             last: HashMap::new(),
+            past_batches: 0,
         })
     }
 
@@ -45,6 +48,12 @@ impl Ledger {
     /// The engine has been sent a message, other than the first one.
     pub(crate) fn said(&self) {
         self.region.u64(SAID).fetch_add(1, Ordering::Release);
+    }
+
+    /// Batches that the device was ever given.
+    pub(crate) fn batches(&self) -> u64 {
+        let present = self.region.u64(BATCHES).load(Ordering::Relaxed);
+        self.past_batches.saturating_add(present)
     }
 
     /// What the engine has done for a session, as of now.
@@ -102,6 +111,7 @@ impl Ledger {
             }
         }
         self.last = last;
+        self.past_batches = self.batches();
         punch_hole(&self.memory, 0, LEDGER_BYTES as u64)?;
         Ok(suspects)
     }
@@ -132,6 +142,18 @@ mod tests {
         }
         assert_eq!(ledger.close_the_books().unwrap(), [ProgramHash([7; 32])]);
         assert_eq!(ledger.close_the_books().unwrap(), []);
+    }
+
+    #[test]
+    fn batches_of_all_engines_are_counted() {
+        let mut ledger = Ledger::new().unwrap();
+        let region = Region::map(&ledger.memory, 0, LEDGER_BYTES).unwrap();
+        for (batches, sum) in [(5, 5), (7, 12), (u64::MAX, u64::MAX)] {
+            region.u64(BATCHES).store(batches, Ordering::Relaxed);
+            assert_eq!(ledger.batches(), sum);
+            ledger.close_the_books().unwrap();
+            assert_eq!(ledger.batches(), sum);
+        }
     }
 
     #[test]

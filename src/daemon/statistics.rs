@@ -90,9 +90,10 @@ impl Statistics {
     }
 
     /// All counters by name.
-    pub(crate) fn named(&self, total: Work) -> Vec<(&'static str, u64)> {
+    pub(crate) fn named(&self, total: Work, batches: u64) -> Vec<(&'static str, u64)> {
         vec![
             ("AllocationsRefused", self.refused_allocations),
+            ("Batches", batches),
             ("CallsDenied", self.denied_calls),
             ("Clients", self.clients),
             ("ConnectionsRefused", self.refused_connections),

@@ -128,6 +128,11 @@ impl Supervisor {
         self.ledger.work(slot, session)
     }
 
+    /// Batches that the device was ever given.
+    pub(crate) fn batches(&self) -> u64 {
+        self.ledger.batches()
+    }
+
     /// A descriptor that reads what the engines record.
     pub(crate) fn recorder(&self) -> std::io::Result<OwnedFd> {
         self.recorder.reader()

@@ -8,8 +8,8 @@ use vkmps_ipc::memory::Region;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::ledger::{
-    DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION, SLICES,
-    SLOT_BYTES, STREAMS, SUBMITS, SUSPECT, WAIT_NS, stream, stream_offset,
+    BATCHES, DEVICE_TIME_NS, DISPATCHES, LEDGER_BYTES, PREEMPTIONS, QUEUED, RECENT, SAID, SESSION,
+    SLICES, SLOT_BYTES, STREAMS, SUBMITS, SUSPECT, WAIT_NS, stream, stream_offset,
 };
 use vkmps_protocol::limits::MAX_SESSIONS;
 
@@ -55,6 +55,13 @@ impl Ledger {
     /// Messages that vkmpsd has sent. As new as any record of a ring that was read before.
     pub(crate) fn said(&self) -> u64 {
         self.0.u64(SAID).load(Ordering::Acquire)
+    }
+
+    /// So many more batches were given to the device; nobody else counts them.
+    pub(crate) fn submitted(&self, batches: usize) {
+        let count = self.0.u64(BATCHES);
+        let sum = count.load(Ordering::Relaxed).wrapping_add(batches as u64);
+        count.store(sum, Ordering::Relaxed);
     }
 
     /// Records what a session's work came to so far.

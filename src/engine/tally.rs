@@ -43,6 +43,7 @@ impl Engine {
     /// So many levels of a queue go to the device now.
     pub(crate) fn note_submitted(&mut self, queue: usize, levels: usize, now: Duration) {
         self.recorder.submitted(queue, levels, now);
+        self.ledger.submitted(levels);
         for (index, accepted) in self.firsts.drain(..) {
             if let Some(session) = self.sessions[index].as_mut() {
                 session.counters.waited(now.saturating_sub(accepted));

@@ -21,6 +21,9 @@ pub const LEDGER_BYTES: usize = SAID + 64;
 /// that a buffer is freed must not find it still there.
 pub const SAID: usize = MAX_SESSIONS * SLOT_BYTES;
 
+/// Offset of a counter (`u64`): batches of work that this engine has given to the device.
+pub const BATCHES: usize = SAID + 8;
+
 /// Offset of the id (`u64`, 0 = none yet) of the slot's session, or of its last one.
 pub const SESSION: usize = 0;
 /// Offset of a counter (`u64`): dispatches of the session that have run to their end.
