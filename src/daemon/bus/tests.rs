@@ -5,6 +5,7 @@ mod contract;
 mod flood;
 mod limits;
 mod methods;
+mod others;
 mod permission;
 mod properties;
 mod rig;

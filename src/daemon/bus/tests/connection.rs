@@ -1,6 +1,7 @@
 //! Coming on the bus, losing it, and leaving it.
 
-use super::rig::{LONG, Polkit, PrivateBus, Rig, daemon, named, times, uid};
+use super::others::Polkit;
+use super::rig::{LONG, PrivateBus, Rig, daemon, named, times, uid};
 use super::samples::view;
 use crate::bus::{BusAddress, Outbox, Times, start};
 use crate::control::Change;

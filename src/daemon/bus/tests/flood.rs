@@ -1,6 +1,7 @@
 //! Whoever calls too often is told so, and costs nobody else anything.
 
-use super::rig::{Asked, LONG, Rig, Verdict};
+use super::others::{Asked, Verdict};
+use super::rig::{LONG, Rig};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use vkmps_bus::{Error, ManagerProxy};

@@ -1,6 +1,7 @@
 //! Limits and the policy of sharing, over the bus.
 
-use super::rig::{Rig, Verdict, next, uid};
+use super::others::Verdict;
+use super::rig::{Rig, next, uid};
 use super::samples::view;
 use crate::control::Change;
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! Every method, and every error it may answer with.
 
-use super::rig::{RECORDER, Rig, Verdict, uid};
+use super::others::Verdict;
+use super::rig::{RECORDER, Rig, uid};
 use vkmps_bus::{Error, ManagerProxy, client_path};
 use vkmps_ipc::memory::read_exactly;
 

@@ -1,6 +1,7 @@
 //! Who may do what: polkit decides, and nothing else allows anything.
 
-use super::rig::{Asked, LONG, PrivateBus, Rig, Verdict, daemon, times, uid};
+use super::others::{Asked, Verdict};
+use super::rig::{LONG, PrivateBus, Rig, daemon, times, uid};
 use crate::bus::Times;
 use crate::bus::authority::Patience;
 use std::collections::HashMap;
@@ -119,7 +120,7 @@ async fn without_polkit_nothing_is_allowed() {
 #[tokio::test]
 async fn a_polkit_that_never_answers_has_not_allowed_anything() {
     let bus = PrivateBus::start();
-    let polkit = super::rig::Polkit::start(&bus).await;
+    let polkit = super::others::Polkit::start(&bus).await;
     let impatient = Times {
         polkit: Patience {
             brief: Duration::from_millis(1),
@@ -137,7 +138,7 @@ async fn a_polkit_that_never_answers_has_not_allowed_anything() {
 #[tokio::test]
 async fn what_polkit_does_not_answer_in_time_is_cancelled() {
     let bus = PrivateBus::start();
-    let mut polkit = super::rig::Polkit::start(&bus).await;
+    let mut polkit = super::others::Polkit::start(&bus).await;
     let impatient = Times {
         polkit: Patience {
             brief: LONG,

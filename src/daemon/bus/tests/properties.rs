@@ -1,6 +1,7 @@
 //! Every property, through the proxies that tools use.
 
-use super::rig::{Rig, Systemd, next, uid};
+use super::others::Systemd;
+use super::rig::{Rig, next, uid};
 use super::samples::view;
 use crate::control::Change;
 use vkmps_bus::{ClientProxy, DEVICE, DeviceProxy, MANAGER, ManagerProxy, SERVICE, client_path};
