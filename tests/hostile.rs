@@ -323,6 +323,8 @@ pub fn hello_with(magic: u32, version: u16, name: &str) -> ClientMessage {
         priority: Priority::Medium,
         name: name.to_owned(),
         wish: Wish::default(),
+        group: None,
+        pass: None,
     })
 }
 

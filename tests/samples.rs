@@ -4,6 +4,7 @@ mod engine;
 
 use vkmps_protocol::command::{Encoder, binding};
 use vkmps_protocol::engine::{FromCompiler, FromEngine, ToCompiler, ToEngine};
+use vkmps_protocol::group::{GroupId, GroupLimits, NewGroup, OpenGroup};
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId, pack};
 use vkmps_protocol::message::{
     ClientMessage, DaemonMessage, DeviceDescription, Hello, MemoryClass, Priority, SharedMapping,
@@ -11,7 +12,8 @@ use vkmps_protocol::message::{
 use vkmps_protocol::program::{Access, BindingInfo, BindingKind, Interface, Specialization};
 use vkmps_protocol::quota::{Amount, Excess, Limit, Quota, Scope, Wish};
 use vkmps_protocol::ring::{FLAG_EXPLICIT, Record, RecordKind};
-use vkmps_protocol::sharing::{Audience, Grant, ShareName, Token};
+use vkmps_protocol::sharing::{Audience, Grant, ShareName};
+use vkmps_protocol::token::{Pass, Token};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, encode};
 use zerocopy::IntoBytes;
 
@@ -80,8 +82,33 @@ fn client(samples: &mut Vec<Sample>) {
             memory: Some(Amount::Percent(25)),
             cap_percent: Some(30),
         },
+        group: None,
+        pass: None,
+    };
+    let member = Hello {
+        group: Some(Token([0xa7; 32])),
+        pass: Some(Pass(b"sesame".to_vec())),
+        ..hello.clone()
     };
     add("client_hello", &ClientMessage::Hello(hello));
+    add("client_hello_of_group", &ClientMessage::Hello(member));
+    let open = OpenGroup {
+        magic: MAGIC,
+        version: VERSION_MAJOR,
+        pass: None,
+        group: NewGroup {
+            name: "job".to_owned(),
+            token: Token([0xa7; 32]),
+            limits: GroupLimits {
+                memory: Some(Amount::Bytes(2 << 30)),
+                cap_percent: Some(30),
+                max_priority: Some(Priority::Low),
+                clients: Some(4),
+            },
+            ttl_ms: 120_000,
+        },
+    };
+    add("client_open_group", &ClientMessage::OpenGroup(open));
     let register = ClientMessage::RegisterProgram {
         entry: "main".into(),
         module_bytes: 1492,
@@ -179,6 +206,10 @@ fn daemon(samples: &mut Vec<Sample>) {
         },
     );
     add("daemon_done", &DaemonMessage::Done);
+    add(
+        "daemon_group_opened",
+        &DaemonMessage::GroupOpened { group: GroupId(3) },
+    );
     let ready = DaemonMessage::ProgramReady {
         program: ProgramId(pack(3, 1)),
         interface: interface(),

@@ -10,6 +10,7 @@ use vkmps::{Client, Error, Grant, Memory, Submission};
 use vkmps_ipc::socket::Seqpacket;
 use vkmps_tests::hostile::Session;
 use vkmps_tests::kernels::{Adder, LONG, affine, affine_over, buffer_of, busy, program};
+use vkmps_tests::patience::eventually;
 use zbus::message::Flags;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -26,6 +27,7 @@ fn main() -> Outcome {
         ["flood-bus", calls] => runtime()?.block_on(flood_bus(calls.parse()?)),
         ["vanish-in-call"] => runtime()?.block_on(vanish_in_call()),
         ["wait"] => wait(),
+        ["hold", bytes] => hold(bytes.parse()?),
         ["owner", uid] => owner(uid.parse()?),
         ["reader", ticket] => reader(ticket),
         ["connecting"] => connecting(),
@@ -46,6 +48,26 @@ fn add(rounds: u32) -> Outcome {
         adder.round(&client, round)?;
     }
     say("right")
+}
+
+/// Has memory until its session is over, and says why that is.
+fn hold(bytes: u64) -> Outcome {
+    let client = match Client::connect() {
+        Ok(client) => client,
+        Err(error) => return say(&format!("refused {:?}", error.code())),
+    };
+    let kept = match client.alloc(bytes, Memory::Shared) {
+        Ok(kept) => kept,
+        Err(error) => return say(&format!("refused {:?} {:?}", error.code(), error.excess())),
+    };
+    say("holds")?;
+    let mut end = None;
+    eventually("the session is over", || {
+        end = client.quota().err();
+        end.is_some()
+    });
+    drop(kept);
+    say(&format!("over {:?}", end.map(|error| error.code())))
 }
 
 /// Opens a session and does what its parent says, one line an order, one line an answer: `add` adds vectors and checks

@@ -6,6 +6,7 @@ use crate::limits::{ClientChanges, UserChanges};
 use crate::programs::Source;
 use crate::{Config, Policy};
 use vkmps_protocol::engine::{FromEngine, ToEngine};
+use vkmps_protocol::group::{GroupId, NewGroup};
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, Priority};
 use vkmps_protocol::program::Interface;
@@ -131,6 +132,19 @@ pub enum Input {
         hash: ProgramHash,
         /// How.
         failure: CompileFailure,
+    },
+    /// Somebody opens a group that no connection holds; the caller has asked [`crate::Broker::refuses_group`], and
+    /// releases it when who opened it is gone.
+    OpenGroup {
+        /// Who.
+        peer: Peer,
+        /// What.
+        group: NewGroup,
+    },
+    /// A group ends. For one that is not there (any more) nothing happens.
+    ReleaseGroup {
+        /// Which.
+        group: GroupId,
     },
     /// [`crate::Broker::next_deadline`] has come.
     Tick,

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
+use crate::groups::GroupEnd;
 use crate::limits::ClientSettings;
 use crate::memory::{Memory, MemoryBytes};
 use crate::room::ROOT;
@@ -12,6 +13,7 @@ use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{SessionId, Table};
 use vkmps_protocol::limits::{MAX_NAME_BYTES, MAX_SESSIONS, MAX_SESSIONS_PER_UID};
 use vkmps_protocol::message::{DaemonMessage, Hello};
+use vkmps_protocol::token::Pass;
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR};
 
 /// Whether newcomers get sessions.
@@ -33,7 +35,8 @@ impl Broker {
         now: Duration,
     ) {
         let most_of_uid = self.config.sessions_of(peer.uid);
-        let full = self.connections() >= self.config.sessions() + SPARE_CONNECTIONS
+        let most = self.config.sessions() + SPARE_CONNECTIONS;
+        let full = self.places(|stage| !matches!(stage, ConnectionStage::Group(_))) >= most
             || self.uid_places(peer.uid) >= most_of_uid.saturating_add(SPARE_CONNECTIONS);
         let stage = ConnectionStage::AwaitingHello {
             deadline: now + HELLO_TIMEOUT,
@@ -53,19 +56,12 @@ impl Broker {
     }
 
     pub(crate) fn hello(&mut self, conn: ConnectionId, hello: &Hello) {
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(connection) = self.connections.get(&conn) else {
             return;
         };
         let peer = connection.peer;
-        if hello.magic != MAGIC {
-            return self.violation(conn, "a Hello without the magic number");
-        }
-        if hello.version != VERSION_MAJOR {
-            let text = format!(
-                "the daemon speaks version {VERSION_MAJOR} of the protocol, the client version {}",
-                hello.version
-            );
-            return self.refuse(conn, ErrorCode::VersionMismatch, text);
+        if !self.is_greeted(conn, hello.magic, hello.version, hello.pass.as_ref()) {
+            return;
         }
         if hello.name.len() > MAX_NAME_BYTES {
             return self.violation(conn, "a name longer than 64 bytes");
@@ -73,11 +69,19 @@ impl Broker {
         if !hello.wish.is_valid() {
             return self.violation(conn, "limits beyond their bounds");
         }
-        connection.stage = ConnectionStage::WaitingForEngine {
-            name: hello.name.clone(),
-            priority: hello.priority,
-            wish: hello.wish,
+        let group = hello.group.map(|token| self.group_for(peer.uid, token));
+        let group = match group.transpose() {
+            Ok(group) => group,
+            Err((code, text)) => return self.refuse(conn, code, text),
         };
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.stage = ConnectionStage::WaitingForEngine {
+                name: hello.name.clone(),
+                priority: hello.priority,
+                wish: hello.wish,
+                group,
+            };
+        }
         if self.leaving != Leaving::No {
             let code = ErrorCode::Draining;
             return self.refuse(conn, code, code.to_string());
@@ -86,7 +90,10 @@ impl Broker {
             return self.refuse(conn, ErrorCode::Draining, DRAINED.to_owned());
         }
         // This connection counts itself.
-        let greeted = self.places(|stage| !matches!(stage, ConnectionStage::AwaitingHello { .. }));
+        let greeted = self.places(|stage| {
+            use ConnectionStage::{Session, WaitingForEngine};
+            matches!(stage, WaitingForEngine { .. } | Session(_))
+        });
         let most = self.config.sessions();
         if greeted > most {
             let text = format!("all {most} sessions are taken");
@@ -107,6 +114,35 @@ impl Broker {
         }
     }
 
+    /// Whether a connection speaks our language, and knows what all must know who connect; else it is closed.
+    pub(crate) fn is_greeted(
+        &mut self,
+        conn: ConnectionId,
+        magic: u32,
+        version: u16,
+        pass: Option<&Pass>,
+    ) -> bool {
+        if magic != MAGIC {
+            self.violation(conn, "a greeting without the magic number");
+            return false;
+        }
+        if version != VERSION_MAJOR {
+            let text = format!(
+                "the daemon speaks version {VERSION_MAJOR} of the protocol, the client version {version}"
+            );
+            self.refuse(conn, ErrorCode::VersionMismatch, text);
+            return false;
+        }
+        let refusal = match (&self.config.pass, pass) {
+            (None, _) => return true,
+            (Some(asked), Some(shown)) if asked.is(shown) => return true,
+            (Some(_), Some(_)) => "the service wants another token",
+            (Some(_), None) => "the service wants a token",
+        };
+        self.refuse(conn, ErrorCode::PermissionDenied, refusal.to_owned());
+        false
+    }
+
     /// Gives a greeted connection its session; the Welcome follows when the region is there.
     pub(crate) fn open_session(&mut self, conn: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&conn) else {
@@ -116,11 +152,13 @@ impl Broker {
             name,
             priority,
             wish,
+            group,
         } = &mut connection.stage
         else {
             return;
         };
         let (name, priority, wish) = (std::mem::take(name), *priority, *wish);
+        let group = *group;
         let (peer, groups) = (connection.peer, std::mem::take(&mut connection.groups));
         let Some(slot) = self.free_slots.pop_first() else {
             let code = ErrorCode::DaemonFull;
@@ -133,6 +171,7 @@ impl Broker {
         let mut session = Session {
             peer,
             name,
+            group,
             priority,
             slot,
             phase: Phase::Creating { conn },
@@ -147,6 +186,7 @@ impl Broker {
             used: MemoryBytes::default(),
             charge: None,
         };
+        self.group_joined(id, group);
         session.limits = self.limits_of(&session);
         session.priority = priority.min(session.limits.max_priority);
         self.sessions.insert(id, session);
@@ -204,14 +244,18 @@ impl Broker {
             return;
         };
         self.push(Action::Close { conn });
-        if let ConnectionStage::Session(id) = connection.stage {
-            if cause == Cause::Stalled {
-                self.push(Action::End {
-                    session: id,
-                    code: ErrorCode::DaemonLost,
-                });
+        match connection.stage {
+            ConnectionStage::Session(id) => {
+                if cause == Cause::Stalled {
+                    self.push(Action::End {
+                        session: id,
+                        code: ErrorCode::DaemonLost,
+                    });
+                }
+                self.close_session(id, cause);
             }
-            self.close_session(id, cause);
+            ConnectionStage::Group(group) => self.end_group(group, GroupEnd::HolderGone),
+            _ => {}
         }
     }
 
@@ -249,6 +293,7 @@ impl Broker {
         }
         self.leaving = Leaving::Done;
         self.engine = Engine::Starting;
+        self.end_all_groups();
         self.end_all_sessions(ErrorCode::Draining);
         self.push(Action::Exit);
     }
@@ -281,7 +326,7 @@ impl Broker {
     }
 
     /// Logs, tells and closes a connection that has no session.
-    fn refuse(&mut self, conn: ConnectionId, code: ErrorCode, text: String) {
+    pub(crate) fn refuse(&mut self, conn: ConnectionId, code: ErrorCode, text: String) {
         if let Some(connection) = self.connections.get(&conn) {
             let client = connection.client();
             self.log(Event::ConnectionRefused {
@@ -295,12 +340,16 @@ impl Broker {
 
     /// Tells and closes a connection that has no session.
     pub(crate) fn close_refused(&mut self, conn: ConnectionId, code: ErrorCode, text: String) {
-        if self.connections.remove(&conn).is_some() {
-            self.push(Action::Send {
-                conn,
-                message: DaemonMessage::Refused { code, text },
-            });
-            self.push(Action::Close { conn });
+        let Some(connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        self.push(Action::Send {
+            conn,
+            message: DaemonMessage::Refused { code, text },
+        });
+        self.push(Action::Close { conn });
+        if let ConnectionStage::Group(group) = connection.stage {
+            self.end_group(group, GroupEnd::HolderGone);
         }
     }
 
@@ -314,12 +363,12 @@ impl Broker {
         connections + self.closing()
     }
 
-    /// The same of one user, in all stages.
+    /// The same of one user, in all stages but those of groups, of which there may be so many anyway.
     fn uid_places(&self, uid: u32) -> usize {
         let connections = self
             .connections
             .values()
-            .filter(|c| c.peer.uid == uid)
+            .filter(|c| c.peer.uid == uid && !matches!(c.stage, ConnectionStage::Group(_)))
             .count();
         let closing = |s: &&Session| s.phase == Phase::Closing && s.peer.uid == uid;
         connections + self.sessions.values().filter(closing).count()

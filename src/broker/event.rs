@@ -1,10 +1,13 @@
 //! What administrators read of: one variant per line of the log.
 
 use crate::admission::Admission;
+use crate::groups::GroupEnd;
 use crate::limits::{ClientLimits, UserLimits};
 use std::fmt;
+use std::time::Duration;
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::Ranks;
+use vkmps_protocol::group::{GroupId, GroupLimits};
 use vkmps_protocol::handle::{ProgramHash, SessionId};
 use vkmps_protocol::message::{DeviceDescription, MemoryClass, Priority};
 use vkmps_protocol::quota::{Excess, Limit};
@@ -174,6 +177,26 @@ pub enum Event {
     DefaultLimitsChanged {
         /// Now.
         limits: ClientLimits,
+    },
+    /// A group of clients was opened.
+    GroupOpened {
+        /// Which.
+        group: GroupId,
+        /// By whom, and what that one calls it.
+        owner: Client,
+        /// Of its clients together.
+        limits: GroupLimits,
+        /// It ends after so long.
+        ttl: Option<Duration>,
+    },
+    /// A group of clients ended, and they with it.
+    GroupEnded {
+        /// Which.
+        group: GroupId,
+        /// By whom it was opened, and what that one called it.
+        owner: Client,
+        /// Why.
+        end: GroupEnd,
     },
     /// An administrator shut newcomers out or let them in again.
     AdmissionChanged {

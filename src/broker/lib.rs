@@ -21,6 +21,7 @@ mod allocation;
 mod compile_queue;
 mod engine;
 mod event;
+mod groups;
 mod limits;
 mod memory;
 mod programs;
@@ -39,6 +40,7 @@ pub use action::{Action, CompileFailure, ConnectionId, Input, Peer, Resource};
 pub use admission::Admission;
 pub use compile_queue::MAX_COMPILERS;
 pub use event::{Cause, Client, Event};
+pub use groups::{GroupEnd, GroupView};
 pub use limits::{
     Change, ClientChanges, ClientLimits, ClientSettings, Limits, Rule, UserChanges, UserLimits,
     UserSettings,
@@ -50,6 +52,7 @@ pub use shares::Policy;
 pub use view::SessionView;
 
 use engine::Engine;
+use groups::Groups;
 use memory::{Budget, Home};
 use programs::Programs;
 use quota::Quotas;
@@ -65,6 +68,7 @@ use vkmps_protocol::limits::MAX_SESSIONS;
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, MemoryClass, Priority};
 use vkmps_protocol::quota::Excess;
 use vkmps_protocol::sharing::ShareName;
+use vkmps_protocol::token::Pass;
 
 /// What the administrator decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Sessions of one user other than root at one time, up to [`vkmps_protocol::limits::MAX_SESSIONS_PER_UID`].
     pub max_sessions_per_uid: usize,
+    /// What all must know who connect.
+    pub pass: Option<Pass>,
     /// How the device's time is shared.
     pub policy: Policy,
     /// Where yield points go. No effect yet: the shader passes' issue.
@@ -111,6 +117,7 @@ pub struct Broker {
     programs: Programs,
     budget: Budget,
     quotas: Quotas,
+    groups: Groups,
     shares: BTreeMap<ShareName, Share>,
     /// Sessions that wait for room, the longest first.
     waiting: VecDeque<Waiting>,
@@ -144,6 +151,7 @@ impl Broker {
             programs: Programs::default(),
             budget: Budget::default(),
             quotas: Quotas::default(),
+            groups: Groups::default(),
             shares: BTreeMap::new(),
             waiting: VecDeque::new(),
             now: Duration::ZERO,
@@ -177,6 +185,7 @@ impl Broker {
             Input::Tick => {
                 self.refuse_silent_connections(now);
                 self.refuse_late();
+                self.expire_groups();
             }
             Input::SetPriority { session, priority } => self.set_priority(session, priority),
             Input::SetLimits {
@@ -188,6 +197,8 @@ impl Broker {
             Input::SetDefaultLimits(changes) => self.set_default_limits(&changes),
             Input::SetPolicy(policy) => self.set_policy(policy),
             Input::Terminate { session } => self.terminate(session),
+            Input::OpenGroup { peer, group } => self.open_group(peer, group),
+            Input::ReleaseGroup { group } => self.end_group(group, GroupEnd::Released),
             Input::SetAdmission(admission) => self.set_admission(admission),
             Input::Configure(config) => self.configure(config),
             Input::Stop => self.start_stopping(),
@@ -204,7 +215,7 @@ impl Broker {
         };
         let room = self.waiting.front().map(|waiting| waiting.deadline);
         let hellos = self.connections.values().filter_map(deadline);
-        hellos.chain(room).min()
+        hellos.chain(room).chain(self.group_deadline()).min()
     }
 
     fn message(&mut self, conn: ConnectionId, message: ClientMessage) {
@@ -216,7 +227,12 @@ impl Broker {
             (ConnectionStage::AwaitingHello { .. }, ClientMessage::Hello(hello)) => {
                 self.hello(conn, &hello);
             }
-            (_, ClientMessage::Hello(_)) => self.violation(conn, "a second Hello"),
+            (ConnectionStage::AwaitingHello { .. }, ClientMessage::OpenGroup(open)) => {
+                self.open_group_for(conn, open);
+            }
+            (_, ClientMessage::Hello(_) | ClientMessage::OpenGroup(_)) => {
+                self.violation(conn, "a second greeting");
+            }
             (ConnectionStage::Session(session), message) => {
                 let session = *session;
                 self.request(conn, session, message);
@@ -274,7 +290,7 @@ impl Broker {
             } => self.offer_buffer(id, buffer, audience, grant),
             ClientMessage::AttachBuffer { name, token } => self.attach_buffer(id, name, token),
             // `message` has dealt with them.
-            ClientMessage::Hello(_) | ClientMessage::Reserved => {}
+            ClientMessage::Hello(_) | ClientMessage::OpenGroup(_) | ClientMessage::Reserved => {}
         }
     }
 
@@ -394,6 +410,7 @@ impl Broker {
         self.free_slots.insert(session.slot);
         self.give_back(&session.memory);
         self.user_leaves(&session);
+        self.group_left(id, &session);
         for (_, hash) in session.programs.iter() {
             self.programs.unrefer(*hash);
         }
@@ -460,6 +477,7 @@ impl Broker {
         assert_eq!(self.budget.shared.used_bytes, shared_bytes);
         assert!(self.engine.is_ready() || self.sessions.is_empty());
         self.verify_quotas();
+        self.verify_groups();
         for connection in self.connections.values() {
             match connection.stage {
                 ConnectionStage::Session(id) => assert!(self.sessions.contains_key(&id)),
@@ -468,6 +486,7 @@ impl Broker {
                     assert_eq!(self.admission, Admission::Open);
                 }
                 ConnectionStage::AwaitingHello { .. } => {}
+                ConnectionStage::Group(id) => assert!(self.group(id).is_some()),
             }
         }
         self.verify_shares();

@@ -124,7 +124,7 @@ impl Broker {
         let policy = self.config.of_client(uid, groups, &self.quotas.defaults);
         let granted = set.or(policy).limits(total);
         let wanted = granted.tightened(&session.wish, total);
-        wanted.tightened(&own, total)
+        self.within_group(session, wanted.tightened(&own, total))
     }
 
     /// Memory that is about to be given to a session. `Err` changes nothing.
@@ -135,6 +135,8 @@ impl Broker {
         bytes: u64,
     ) -> Result<(), Excess> {
         let total = self.memory_total().of(class);
+        let session = self.sessions.get(&id);
+        let of_group = session.and_then(|session| self.group_memory(session));
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(());
         };
@@ -158,9 +160,16 @@ impl Broker {
         };
         check(Scope::Client, session.used, session.limits.memory)?;
         check(Scope::User, user.used, user.limits.memory)?;
+        if let Some((used, most)) = of_group {
+            check(Scope::Group, used, most)?;
+        }
         *session.used.of_mut(class) += bytes;
         *user.used.of_mut(class) += bytes;
         session.charge = Some((class, bytes));
+        let group = session.group;
+        if let Some(used) = self.group_used(group) {
+            *used.of_mut(class) += bytes;
+        }
         Ok(())
     }
 
@@ -181,13 +190,25 @@ impl Broker {
         if let Some(user) = self.quotas.users.get_mut(&session.peer.uid) {
             *user.used.of_mut(class) -= bytes;
         }
+        let group = session.group;
+        if let Some(used) = self.group_used(group) {
+            *used.of_mut(class) -= bytes;
+        }
+    }
+
+    /// What a client may have, by its own limit, its user's and its group's.
+    pub(crate) fn memory_limit(&self, session: &Session) -> MemoryBytes {
+        let user = self.user(session.peer.uid).limits.memory;
+        let most = session.limits.memory.least(user);
+        let group = self.group_memory(session);
+        group.map_or(most, |(_, of_group)| most.least(of_group))
     }
 
     /// What a client is told of itself.
     pub(crate) fn quota(&self, session: &Session) -> Quota {
         let user = self.user(session.peer.uid).limits;
         let (limits, used) = (session.limits, session.used);
-        let most = limits.memory.least(user.memory);
+        let most = self.memory_limit(session);
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Quota {
             device_bytes: (used.device, most.device),

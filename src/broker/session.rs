@@ -6,6 +6,7 @@ use crate::limits::{ClientLimits, ClientSettings};
 use crate::memory::{Home, Memory, MemoryBytes};
 use crate::programs::Source;
 use std::time::Duration;
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::{ChunkId, ProgramHash, SessionId, Table};
 use vkmps_protocol::message::{MemoryClass, Priority};
 use vkmps_protocol::quota::Wish;
@@ -29,9 +30,12 @@ pub(crate) enum ConnectionStage {
         name: String,
         priority: Priority,
         wish: Wish,
+        group: Option<GroupId>,
     },
     /// It has a session.
     Session(SessionId),
+    /// It holds a group, and asks for nothing.
+    Group(GroupId),
 }
 
 /// One client's share of the daemon. It outlives its connection until the engine has let go of it.
@@ -39,6 +43,8 @@ pub(crate) enum ConnectionStage {
 pub(crate) struct Session {
     pub(crate) peer: Peer,
     pub(crate) name: String,
+    /// The group that it belongs to.
+    pub(crate) group: Option<GroupId>,
     pub(crate) priority: Priority,
     /// Its slot in the ledger.
     pub(crate) slot: u32,

@@ -2,6 +2,7 @@
 
 mod administration;
 mod engine;
+mod groups;
 mod limits;
 mod memory;
 mod random;

@@ -7,6 +7,7 @@ use crate::memory::MemoryBytes;
 use crate::session::{Phase, Session};
 use crate::{Broker, Peer};
 use vkmps_protocol::engine::GlobalPriority;
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::{DeviceDescription, Priority};
 
@@ -19,6 +20,8 @@ pub struct SessionView<'a> {
     pub peer: Peer,
     /// What the client calls itself; hostile, may hold control characters.
     pub name: &'a str,
+    /// The group that it belongs to.
+    pub group: Option<GroupId>,
     /// Of its work.
     pub priority: Priority,
     /// Whether its work runs one lane lower than that, for want of budget.
@@ -52,10 +55,10 @@ impl Broker {
         self.view(id, self.sessions.get(&id)?)
     }
 
-    /// Connections in any stage, and sessions that are not gone although their connection is: with none, nothing is lost
-    /// when the daemon leaves.
+    /// Connections in any stage, sessions that are not gone although their connection is, and groups that no connection
+    /// holds: with none, nothing is lost when the daemon leaves.
     pub fn connections(&self) -> usize {
-        self.connections.len() + self.closing()
+        self.connections.len() + self.closing() + self.unheld_groups()
     }
 
     /// The device, while an engine serves it.
@@ -130,15 +133,13 @@ impl Broker {
             id,
             peer: session.peer,
             name: &session.name,
+            group: session.group,
             priority: session.priority,
             demoted: session.demoted,
             slot: session.slot,
             memory_used: session.memory.bytes(),
             memory_charged: session.used,
-            memory_limit: session
-                .limits
-                .memory
-                .least(self.user(session.peer.uid).limits.memory),
+            memory_limit: self.memory_limit(session),
             limits: session.limits,
             buffers: session.memory.buffers(),
             programs: session.programs.len(),

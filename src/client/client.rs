@@ -5,8 +5,9 @@ use crate::buffer::{Buffer, Memory};
 use crate::connection::Connection;
 use crate::control::unexpected;
 use crate::dispatch::Dispatch;
+use crate::environment;
 use crate::error::Error;
-use crate::handshake;
+use crate::handshake::{self, Greeting};
 use crate::program::ProgramBuilder;
 use crate::stream::Stream;
 use crate::submission::Submission;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use vkmps_protocol::limits::MAX_NAME_BYTES;
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, DeviceDescription, Priority};
 use vkmps_protocol::quota::{Quota, Wish};
+use vkmps_protocol::token::{NoToken, Pass, Token};
 
 /// A session with the daemon. Clones are the same session; it ends when the last clone and everything made from it are
 /// dropped, and the daemon then releases whatever is left of it.
@@ -29,7 +31,8 @@ struct Inner {
 }
 
 impl Client {
-    /// Connects to the daemon at `VKMPS_SOCKET`, or `/run/vkmps/vkmps.sock`.
+    /// Connects to the daemon at `VKMPS_SOCKET`, or `/run/vkmps/vkmps.sock`: as one of the session of `VKMPS_SESSION`, and
+    /// with `VKMPS_TOKEN` where the daemon asks for a token.
     ///
     /// # Errors
     /// As [`Builder::connect`].
@@ -44,6 +47,8 @@ impl Client {
             name: None,
             priority: Priority::default(),
             wish: Wish::default(),
+            session: None,
+            token: None,
         }
     }
 
@@ -143,6 +148,8 @@ pub struct Builder {
     name: Option<String>,
     priority: Priority,
     wish: Wish,
+    session: Option<Result<Token, NoToken>>,
+    token: Option<Pass>,
 }
 
 impl Builder {
@@ -164,24 +171,37 @@ impl Builder {
         self
     }
 
+    /// The session to belong to, by its [`crate::Session::token`], instead of `VKMPS_SESSION`.
+    pub fn session(mut self, token: &str) -> Self {
+        self.session = Some(token.parse());
+        self
+    }
+
+    /// What the administrator gave to all who may connect, instead of `VKMPS_TOKEN`.
+    pub fn token(mut self, token: impl Into<Vec<u8>>) -> Self {
+        self.token = Some(Pass(token.into()));
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// `NoDaemon`, `DaemonFull`, `VersionMismatch`, `PermissionDenied`, `Draining`, `NoDevice`, `DaemonLost` when it
     /// closed the connection, `Timeout` after 30 s without an answer, `InvalidArgument` for a path that cannot be a
-    /// socket's.
+    /// socket's or an environment that makes no sense, `SessionOver` when the session of `VKMPS_SESSION` is.
     pub fn connect(self) -> Result<Client, Error> {
-        let configured = || {
-            std::env::var_os("VKMPS_SOCKET")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from)
-        };
-        let path = self
-            .socket
-            .or_else(configured)
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
+        let path = self.socket.unwrap_or_else(environment::socket);
         let name = self.name.unwrap_or_else(program_name);
-        let opened = handshake::open(&path, cut(name), self.priority, self.wish)?;
+        let opened = handshake::open(
+            &path,
+            Greeting {
+                name: cut(name),
+                priority: self.priority,
+                wish: self.wish,
+                group: environment::group(self.session)?,
+                pass: environment::pass(self.token)?,
+            },
+        )?;
         let connection = Arc::new(Connection::new(opened));
         let default_stream = Stream::default_of(connection.clone());
         Ok(Client(Arc::new(Inner {
@@ -205,6 +225,3 @@ fn cut(mut name: String) -> String {
     }
     name
 }
-
-/// Where systemd's socket unit puts it.
-const DEFAULT_SOCKET: &str = "/run/vkmps/vkmps.sock";

@@ -1,5 +1,6 @@
 //! Opening a session: connect, say hello, take what the daemon hands over.
 
+use crate::environment;
 use crate::error::Error;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -8,8 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::socket::{Packet, Seqpacket, message_buffer};
+use vkmps_protocol::group::{NewGroup, OpenGroup};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, DeviceDescription, Hello, Priority};
 use vkmps_protocol::quota::{Quota, Wish};
+use vkmps_protocol::token::{Pass, Token};
 use vkmps_protocol::{ErrorCode, MAGIC, VERSION_MAJOR, decode, encode};
 
 /// What a daemon granted.
@@ -23,35 +26,29 @@ pub(crate) struct Opened {
     pub(crate) quota: Quota,
 }
 
+/// What a client says of itself.
+pub(crate) struct Greeting {
+    pub(crate) name: String,
+    pub(crate) priority: Priority,
+    pub(crate) wish: Wish,
+    pub(crate) group: Option<Token>,
+    pub(crate) pass: Option<Pass>,
+}
+
 /// Opens a session with the daemon that listens at `path`.
-pub(crate) fn open(
-    path: &Path,
-    name: String,
-    priority: Priority,
-    wish: Wish,
-) -> Result<Opened, Error> {
-    let socket = Seqpacket::connect(path).map_err(|error| {
-        let code = match error.errno {
-            Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR => ErrorCode::NoDaemon,
-            Errno::EACCES | Errno::EPERM => ErrorCode::PermissionDenied,
-            Errno::ENAMETOOLONG | Errno::EINVAL => ErrorCode::InvalidArgument,
-            _ => ErrorCode::System,
-        };
-        Error::new(code, format!("{}: {error}", path.display()))
-    })?;
+pub(crate) fn open(path: &Path, greeting: Greeting) -> Result<Opened, Error> {
+    let socket = connect(path)?;
     let hello = Hello {
         magic: MAGIC,
         version: VERSION_MAJOR,
         features: 0,
-        priority,
-        name,
-        wish,
+        priority: greeting.priority,
+        name: greeting.name,
+        wish: greeting.wish,
+        group: greeting.group,
+        pass: greeting.pass,
     };
-    let hello = encode(&ClientMessage::Hello(hello))
-        .map_err(|e| Error::new(ErrorCode::InvalidArgument, e.to_string()))?;
-    // A daemon that is full refuses before it reads: then sending fails, and its reason waits to be received.
-    let _ = socket.send(&hello, &[]);
-    let (message, descriptors) = first_message(&socket)?;
+    let (message, descriptors) = greet(&socket, &ClientMessage::Hello(hello))?;
     match message {
         DaemonMessage::Welcome {
             session,
@@ -76,11 +73,73 @@ pub(crate) fn open(
             })
         }
         DaemonMessage::Refused { code, text } => Err(Error::new(code, text)),
-        _ => Err(Error::new(
-            ErrorCode::Protocol,
-            "the answer to hello is no welcome",
-        )),
+        _ => Err(unexpected()),
     }
+}
+
+/// Opens a group with the daemon that listens at `path`; its number.
+pub(crate) fn open_group(path: &Path, group: NewGroup) -> Result<(Seqpacket, u64), Error> {
+    let pass = environment::pass(None)?;
+    let socket = connect(path)?;
+    let open = OpenGroup {
+        magic: MAGIC,
+        version: VERSION_MAJOR,
+        pass,
+        group,
+    };
+    match greet(&socket, &ClientMessage::OpenGroup(open))? {
+        (DaemonMessage::GroupOpened { group }, _) => Ok((socket, group.0)),
+        (DaemonMessage::Refused { code, text }, _) => Err(Error::new(code, text)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The last message of a daemon, if it has come, or that it has gone without one.
+pub(crate) fn farewell(socket: &Seqpacket) -> Option<Error> {
+    let lost = || Error::from(ErrorCode::DaemonLost);
+    match poll(
+        &mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::ZERO,
+    ) {
+        Ok(0) | Err(Errno::EINTR) => return None,
+        Ok(_) => {}
+        Err(_) => return Some(lost()),
+    }
+    let mut buffer = message_buffer();
+    let packet = socket.receive(&mut *buffer).ok().flatten();
+    Some(match packet.map(|packet| read_message(&*buffer, packet)) {
+        Some(Ok((DaemonMessage::Refused { code, text }, _))) => Error::new(code, text),
+        Some(_) => unexpected(),
+        None => lost(),
+    })
+}
+
+fn connect(path: &Path) -> Result<Seqpacket, Error> {
+    Seqpacket::connect(path).map_err(|error| {
+        let code = match error.errno {
+            Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR => ErrorCode::NoDaemon,
+            Errno::EACCES | Errno::EPERM => ErrorCode::PermissionDenied,
+            Errno::ENAMETOOLONG | Errno::EINVAL => ErrorCode::InvalidArgument,
+            _ => ErrorCode::System,
+        };
+        Error::new(code, format!("{}: {error}", path.display()))
+    })
+}
+
+/// Sends the first message, and receives its answer.
+fn greet(
+    socket: &Seqpacket,
+    message: &ClientMessage,
+) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
+    let message =
+        encode(message).map_err(|e| Error::new(ErrorCode::InvalidArgument, e.to_string()))?;
+    // A daemon that is full refuses before it reads: then sending fails, and its reason waits to be received.
+    let _ = socket.send(&message, &[]);
+    first_message(socket)
+}
+
+fn unexpected() -> Error {
+    Error::new(ErrorCode::Protocol, "the answer is none to what was asked")
 }
 
 /// The daemon's answer to a hello, or why there is none.

@@ -13,7 +13,8 @@ use vkmps_ipc::memory::{Region, random};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::handle::{BufferId, SessionId};
 use vkmps_protocol::message::{ClientMessage, DaemonMessage};
-use vkmps_protocol::sharing::{Audience, Grant, ShareName, Token};
+use vkmps_protocol::sharing::{Audience, Grant, ShareName};
+use vkmps_protocol::token::Token;
 
 /// Names an offered buffer, and opens it once if it holds a token: such a ticket is a secret between the owner and whom
 /// it hands it to. As text it is short and has no spaces.
@@ -148,7 +149,7 @@ impl fmt::Display for Ticket {
             return Ok(());
         };
         f.write_char('.')?;
-        token.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&token.hex())
     }
 }
 
@@ -177,23 +178,10 @@ fn parse(text: &str) -> Option<Ticket> {
         buffer: BufferId(number()?),
     };
     let token = match parts.next() {
-        Some(hex) => Some(token(hex)?),
+        Some(hex) => Some(hex.parse().ok()?),
         None => None,
     };
     parts.next().is_none().then_some(Ticket { name, token })
-}
-
-fn token(hex: &str) -> Option<Token> {
-    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
-    let mut token = Token([0; 32]);
-    for (byte, pair) in token.0.iter_mut().zip(pairs) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
-    Some(token)
 }
 
 #[cfg(test)]

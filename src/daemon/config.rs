@@ -337,6 +337,7 @@ impl Config {
             max_priority: self.clients.max_priority,
             max_sessions: self.clients.max_sessions.size(),
             max_sessions_per_uid: self.clients.max_sessions_per_uid.size(),
+            pass: None,
             limits: rules::together(&self.limits, self.resolved.clone()),
             policy: vkmps_broker::Policy {
                 mode: self.scheduling.mode.into(),

@@ -69,6 +69,8 @@ impl Statistics {
             | Event::DefaultLimitsChanged { .. }
             | Event::Demoted { .. }
             | Event::AdmissionChanged { .. }
+            | Event::GroupOpened { .. }
+            | Event::GroupEnded { .. }
             | Event::Stopping { .. } => return,
         };
         *counter += 1;

@@ -103,11 +103,14 @@ pub enum ErrorCode {
     /// A shader's loops did more iterations than an invocation may do; its buffers hold what it left.
     #[error("a shader used up its budget of loop iterations")]
     LoopBudget = 28,
+    /// The group that the client belongs to was released or its time is over, or there is none of that token.
+    #[error("the session that the client belongs to is over")]
+    SessionOver = 29,
 }
 
 impl ErrorCode {
     /// All codes, in order.
-    pub const ALL: [ErrorCode; 28] = [
+    pub const ALL: [ErrorCode; 29] = [
         ErrorCode::NoDaemon,
         ErrorCode::DaemonFull,
         ErrorCode::VersionMismatch,
@@ -136,6 +139,7 @@ impl ErrorCode {
         ErrorCode::NoDevice,
         ErrorCode::System,
         ErrorCode::LoopBudget,
+        ErrorCode::SessionOver,
     ];
 
     /// The number on the wire; never 0.
@@ -177,6 +181,6 @@ mod tests {
             assert_eq!(ErrorCode::try_from(code.number()), Ok(code));
         }
         assert!(ErrorCode::try_from(0).is_err());
-        assert!(ErrorCode::try_from(29).is_err());
+        assert!(ErrorCode::try_from(30).is_err());
     }
 }

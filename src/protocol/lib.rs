@@ -28,6 +28,7 @@
 pub mod command;
 pub mod engine;
 pub mod error;
+pub mod group;
 pub mod handle;
 pub mod ledger;
 pub mod limits;
@@ -38,6 +39,7 @@ pub mod recorder;
 pub mod ring;
 pub mod share;
 pub mod sharing;
+pub mod token;
 pub mod window;
 
 pub use error::ErrorCode;

@@ -43,6 +43,10 @@ pub const MAX_UPDATE_BYTES: usize = 65_536;
 pub const MAX_SESSIONS: usize = 1024;
 /// Sessions of one UID other than root: no user may occupy all of [`MAX_SESSIONS`].
 pub const MAX_SESSIONS_PER_UID: usize = 768;
+/// Groups of sessions of all users.
+pub const MAX_GROUPS: usize = 256;
+/// The same of one UID other than root.
+pub const MAX_GROUPS_PER_UID: usize = 64;
 /// Programs of a session.
 pub const MAX_PROGRAMS: usize = 4096;
 /// Buffers of a session.

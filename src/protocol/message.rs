@@ -1,10 +1,12 @@
 //! Control messages between a client and the daemon.
 
 use crate::ErrorCode;
+use crate::group::{GroupId, OpenGroup};
 use crate::handle::{BufferId, ChunkId, ProgramId, SessionId};
 use crate::program::{Interface, Specialization};
 use crate::quota::{Excess, Quota, Wish};
-use crate::sharing::{Audience, Grant, ShareName, Token};
+use crate::sharing::{Audience, Grant, ShareName};
+use crate::token::{Pass, Token};
 use serde::{Deserialize, Serialize};
 
 /// Priority of a session's work.
@@ -53,6 +55,10 @@ pub struct Hello {
     pub name: String,
     /// Limits it sets itself.
     pub wish: Wish,
+    /// The group that it belongs to.
+    pub group: Option<Token>,
+    /// What the administrator gave to all who may connect, where that is asked for.
+    pub pass: Option<Pass>,
 }
 
 /// From a client. 0 is reserved: a zeroed packet is no message.
@@ -118,6 +124,10 @@ pub enum ClientMessage {
         /// For an offer to its holder.
         token: Option<Token>,
     },
+    /// Opens a group instead of a session; legal once, first, and nothing may follow. The group lives as long as the
+    /// connection. Answer: [`DaemonMessage::GroupOpened`] or [`DaemonMessage::Refused`], which comes as well when the
+    /// group ends before the connection.
+    OpenGroup(OpenGroup),
 }
 
 impl ClientMessage {
@@ -251,6 +261,11 @@ pub enum DaemonMessage {
         bytes: u64,
         /// What its user may do.
         grant: Grant,
+    },
+    /// The group is open.
+    GroupOpened {
+        /// Its name.
+        group: GroupId,
     },
 }
 

@@ -137,6 +137,8 @@ pub enum Scope {
     Client,
     /// That of all sessions of its user together.
     User,
+    /// That of all sessions of its group together.
+    Group,
 }
 
 /// A limit that a request would have broken.
@@ -166,6 +168,7 @@ impl fmt::Display for Excess {
         let who = match self.scope {
             Scope::Client => "this client",
             Scope::User => "this user",
+            Scope::Group => "this session",
         };
         write!(
             f,

@@ -1,6 +1,7 @@
 //! Words of sharing: who may attach to a buffer of somebody else, and as what.
 
 use crate::handle::{BufferId, SessionId};
+pub use crate::token::Token;
 use serde::{Deserialize, Serialize};
 
 /// What the user of a shared buffer may do.
@@ -28,43 +29,4 @@ pub struct ShareName {
     pub session: SessionId,
     /// The owner's handle.
     pub buffer: BufferId,
-}
-
-/// A secret that the owner of a buffer draws at random and hands to whom it likes.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token(pub [u8; 32]);
-
-impl Token {
-    /// Whether it is the same; takes as long for every other one.
-    pub fn is(self, shown: Token) -> bool {
-        let both = self.0.iter().zip(shown.0);
-        let difference = both.fold(0, |sum, (mine, theirs)| {
-            std::hint::black_box(sum | (mine ^ theirs))
-        });
-        difference == 0
-    }
-}
-
-/// Secrets stay out of logs.
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_itself_only_and_does_not_print() {
-        let token = Token([7; 32]);
-        assert!(token.is(Token([7; 32])));
-        for byte in 0..32 {
-            let mut other = token;
-            other.0[byte] ^= 0x80;
-            assert!(!token.is(other));
-        }
-        assert!(!format!("{token:?}").contains('7'));
-    }
 }

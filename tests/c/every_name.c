@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     disconnect_(client);
     disconnect_(NULL);
     share();
-    for (int code = VKMPS_ERROR_LOOP_BUDGET; code <= VKMPS_OK; code++)
+    for (int code = VKMPS_ERROR_SESSION_OVER; code <= VKMPS_OK; code++)
         CHECK(strerror_(code) && strerror_(code)[0]);
     printf("every name is there\n");
     return 0;

@@ -40,8 +40,8 @@ fn the_bytes_of_every_message_are_those_of_the_golden_vectors() {
 
 #[test]
 fn there_is_a_golden_vector_of_every_kind_of_message() {
-    assert_eq!(kinds(Kind::Client, client_kind), 10);
-    assert_eq!(kinds(Kind::Daemon, daemon_kind), 9);
+    assert_eq!(kinds(Kind::Client, client_kind), 11);
+    assert_eq!(kinds(Kind::Daemon, daemon_kind), 10);
     assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 19);
     assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 14);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
@@ -62,12 +62,12 @@ macro_rules! kind {
 }
 
 kind!(
-    client_kind, ClientMessage: Reserved, Hello, RegisterProgram, ReleaseProgram, AllocateBuffer, FreeBuffer,
+    client_kind, ClientMessage: Reserved, Hello, OpenGroup, RegisterProgram, ReleaseProgram, AllocateBuffer, FreeBuffer,
     AllocateShareable, OfferBuffer, AttachBuffer, QueryQuota
 );
 
 kind!(
-    daemon_kind, DaemonMessage: Reserved, Welcome, Refused, Failed, Done, ProgramReady, BufferReady, ShareReady,
+    daemon_kind, DaemonMessage: Reserved, Welcome, GroupOpened, Refused, Failed, Done, ProgramReady, BufferReady, ShareReady,
     Quota);
 
 kind!(

@@ -1,10 +1,12 @@
 //! Random operations, answers in random order, random failures.
 
+use super::groups::{join, new_group, open_group};
 use super::world::{DEVICE_BYTES, Link, World, config, hash_of, register};
 use crate::*;
 use proptest::prelude::*;
 use vkmps_protocol::DecodeError;
 use vkmps_protocol::engine::FromEngine;
+use vkmps_protocol::group::{GroupId, GroupLimits};
 use vkmps_protocol::handle::{BufferId, ProgramId};
 use vkmps_protocol::quota::Amount;
 use vkmps_protocol::sharing::{Audience, Grant, ShareName, Token};
@@ -40,6 +42,13 @@ enum Op {
     SetDefaultLimits(ClientChanges),
     Demote(usize, bool),
     QueryQuota(usize),
+    /// Of a client that has not greeted yet; the number is its token. For so many seconds.
+    OpenGroup(usize, u8, GroupLimits, u64),
+    /// For somebody without a connection.
+    HoldGroup(u32, u8, GroupLimits, u64),
+    ReleaseGroup(usize),
+    /// With the token of a group, or of none.
+    Join(usize, u8),
     Stop,
 }
 
@@ -89,6 +98,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => client_changes().prop_map(Op::SetDefaultLimits),
         1 => (0..12usize, any::<bool>()).prop_map(|(c, d)| Op::Demote(c, d)),
         1 => (0..12usize).prop_map(Op::QueryQuota),
+        2 => (0..12usize, 0..6u8, group_limits(), 0..20u64).prop_map(|(c, t, l, s)| Op::OpenGroup(c, t, l, s)),
+        1 => (1000..1003u32, 0..6u8, group_limits(), 0..20u64).prop_map(|(u, t, l, s)| Op::HoldGroup(u, t, l, s)),
+        1 => (0..4usize).prop_map(Op::ReleaseGroup),
+        6 => (0..12usize, 0..7u8).prop_map(|(c, t)| Op::Join(c, t)),
         1 => prop_oneof![99 => Just(Op::StartEngine), 1 => Just(Op::Stop)],
     ]
 }
@@ -132,6 +145,19 @@ fn client_changes() -> impl Strategy<Value = ClientChanges> {
         )
 }
 
+fn group_limits() -> impl Strategy<Value = GroupLimits> {
+    let priority = prop_oneof![Just(Priority::Low), Just(Priority::High)];
+    use prop::option::of;
+    (of(amount()), of(1..=100u8), of(priority), of(1..4u32)).prop_map(
+        |(memory, cap_percent, max_priority, clients)| GroupLimits {
+            memory,
+            cap_percent,
+            max_priority,
+            clients,
+        },
+    )
+}
+
 fn user_changes() -> impl Strategy<Value = UserChanges> {
     let shares = (change(1..=100u8), change(1..=10_000u16), change(0..=30u8));
     (change(amount()), shares).prop_map(|(memory, (cap_percent, weight, reserve_percent))| {
@@ -152,6 +178,7 @@ impl World {
             }
             Op::SetPriority(n, _) | Op::Terminate(n) | Op::QueryQuota(n) => self.nth(n),
             Op::SetLimits(n, ..) | Op::Demote(n, _) => self.nth(n),
+            Op::OpenGroup(n, ..) | Op::Join(n, _) => self.nth(n),
             Op::Share(n, _) | Op::Offer(n, ..) | Op::Attach(n, _) => self.nth(n),
             Op::Allocate(n, ..) | Op::Free(n, _) | Op::Register(n, _) | Op::Release(n, _) => {
                 self.nth(n)
@@ -324,6 +351,27 @@ impl World {
                     self.input(Input::Engine(FromEngine::Demoted { session, demoted }));
                 }
             }
+            Op::OpenGroup(_, token, limits, seconds) => {
+                self.ask(conn, open_group(token, limits, seconds));
+            }
+            Op::HoldGroup(uid, token, limits, seconds) => {
+                let group = new_group(token, limits, seconds);
+                let refused = self.broker.refuses_group(uid, &group).is_some();
+                let next = self.broker.next_group();
+                let peer = Peer { uid, pid: 0 };
+                self.input(Input::OpenGroup { peer, group });
+                assert_ne!(refused, self.broker.group(next).is_some());
+            }
+            Op::ReleaseGroup(which) => {
+                let group = self.broker.groups().nth(which).map(|group| group.id);
+                if let Some(group) = group {
+                    self.input(Input::ReleaseGroup { group });
+                    assert!(self.broker.group(group).is_none());
+                    let member = |view: SessionView<'_>| view.group == Some(group);
+                    assert!(!self.broker.sessions().any(member));
+                }
+            }
+            Op::Join(_, token) => self.ask(conn, join(token)),
             Op::QueryQuota(_) => self.ask(conn, ClientMessage::QueryQuota),
             Op::Stop => {
                 self.input(Input::Stop);
@@ -342,6 +390,9 @@ impl World {
             assert!(view.memory_charged.of(class) <= view.limits.memory.of(class));
             assert!(user.memory_used.of(class) <= user.limits.memory.of(class));
             assert!(view.buffers <= view.limits.buffers as usize);
+            if let Some(group) = view.group.and_then(|group| self.broker.group(group)) {
+                assert!(group.memory_used.of(class) <= group.memory_limit.of(class));
+            }
         }
     }
 
@@ -413,7 +464,12 @@ proptest! {
         while let Some(conn) = world.nth(0) {
             world.close(conn);
         }
+        let groups: Vec<GroupId> = world.broker.groups().map(|group| group.id).collect();
+        for group in groups {
+            world.input(Input::ReleaseGroup { group });
+        }
         world.work_off();
+        prop_assert_eq!(world.broker.connections(), 0);
         prop_assert!(world.broker.sessions.is_empty() && world.broker.connections.is_empty());
         prop_assert_eq!(world.broker.budget.device.used_bytes, 0);
         prop_assert_eq!(world.broker.budget.shared.used_bytes, 0);

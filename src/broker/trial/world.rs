@@ -3,6 +3,7 @@
 use super::engine::EngineModel;
 use crate::*;
 use std::collections::{BTreeSet, VecDeque};
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId};
 use vkmps_protocol::limits::MAX_SESSIONS_PER_UID;
 use vkmps_protocol::message::Hello;
@@ -24,6 +25,7 @@ pub(super) enum Job {
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) session: Option<SessionId>,
+    pub(super) group: Option<GroupId>,
     pub(super) awaiting: bool,
     pub(super) buffers: BTreeSet<BufferId>,
     pub(super) programs: BTreeSet<ProgramId>,
@@ -121,6 +123,8 @@ impl World {
             }
         }
         for link in self.links.values() {
+            let held = link.group.map(|group| self.broker.group(group));
+            assert_ne!(held, Some(None), "a client holds a group that is over");
             let Some(view) = link.session.and_then(|id| self.broker.session(id)) else {
                 assert!(
                     link.session.is_none(),
@@ -169,6 +173,7 @@ impl World {
                 link.awaiting = false;
                 match &message {
                     DaemonMessage::Welcome { session, .. } => link.session = Some(*session),
+                    DaemonMessage::GroupOpened { group } => link.group = Some(*group),
                     DaemonMessage::BufferReady { buffer, .. } => {
                         assert!(link.buffers.insert(*buffer))
                     }
@@ -390,6 +395,7 @@ pub(super) fn config() -> Config {
         max_priority: Priority::High,
         max_sessions: MAX_SESSIONS,
         max_sessions_per_uid: MAX_SESSIONS_PER_UID,
+        pass: None,
         policy: Policy {
             mode: Mode::default(),
             loop_slice_quota: 100_000,
@@ -410,6 +416,8 @@ pub(super) fn hello(version: u16, priority: Priority) -> ClientMessage {
         priority,
         name,
         wish: Wish::default(),
+        group: None,
+        pass: None,
     })
 }
 

@@ -63,6 +63,8 @@ pub(super) fn subject(event: &Event) -> (Kind, Doer<'_>) {
             Admission::Closed => (Kind::Drained, Doer::Other),
             Admission::Open => (Kind::Resumed, Doer::Other),
         },
+        Event::GroupOpened { owner, .. } => (Kind::SessionCreated, Doer::Client(owner)),
+        Event::GroupEnded { owner, .. } => (Kind::SessionOver, Doer::Client(owner)),
         Event::Stopping { .. } => (Kind::Stopping, Doer::Other),
     }
 }
@@ -143,6 +145,25 @@ pub(super) fn write(event: &Event, suppressed: Option<u64>) {
             };
             client_line!(info, line, client, {}, "{now}");
         }
+        Event::GroupOpened {
+            group,
+            owner,
+            limits,
+            ttl,
+        } => client_line!(
+            info,
+            line,
+            owner,
+            { VKMPS_SESSION = group.0, limits = ?limits, ttl = ?ttl, },
+            "session created"
+        ),
+        Event::GroupEnded { group, owner, end } => client_line!(
+            info,
+            line,
+            owner,
+            { VKMPS_SESSION = group.0, VKMPS_REASON = %end, },
+            "session over"
+        ),
         _ => of_daemon(event, line),
     }
 }
@@ -307,6 +328,8 @@ fn of_daemon(event: &Event, line: Line) {
         | Event::SubmitRefused { .. }
         | Event::LimitsChanged { .. }
         | Event::Demoted { .. }
+        | Event::GroupOpened { .. }
+        | Event::GroupEnded { .. }
         | Event::PriorityChanged { .. } => {}
     }
 }

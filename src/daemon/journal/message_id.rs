@@ -56,6 +56,10 @@ pub(crate) enum Kind {
     LimitsChanged,
     /// A client of the highest priority used its budget up, or has the next one.
     Demoted,
+    /// Somebody made a session for clients to share limits.
+    SessionCreated,
+    /// Such a session is over, and its clients with it.
+    SessionOver,
     /// A check of the confinement failed and is only warned of.
     SandboxGap,
     /// A compiler ended while it compiled a module.
@@ -99,6 +103,8 @@ impl Kind {
             Self::PriorityChanged => "a8583bcd50204d34a0bc741b2f0ed670",
             Self::LimitsChanged => "c495537db4f94ac5bde33f61b948ef08",
             Self::Demoted => "62bfb2100851497aaf24e46e1b1b91f4",
+            Self::SessionCreated => "e43ad475805641268aa70cc092f5da0e",
+            Self::SessionOver => "4b68e7531edd4916bb335da2471285bf",
             Self::SandboxGap => "73e6d094d04c4fa28ca7602eebfde6f0",
             Self::CompilerDied => "b730758a07ec44ae94b6392769440e28",
             Self::NotAccepted => "be0d9635261944fe9013d623baaec697",
@@ -145,7 +151,7 @@ mod tests {
         assert_eq!(explained, ALL.into_iter().map(Kind::id).collect());
     }
 
-    const ALL: [Kind; 31] = [
+    const ALL: [Kind; 33] = [
         Kind::Started,
         Kind::Stopping,
         Kind::Stopped,
@@ -171,6 +177,8 @@ mod tests {
         Kind::PriorityChanged,
         Kind::LimitsChanged,
         Kind::Demoted,
+        Kind::SessionCreated,
+        Kind::SessionOver,
         Kind::SandboxGap,
         Kind::CompilerDied,
         Kind::NotAccepted,

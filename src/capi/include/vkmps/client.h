@@ -86,7 +86,8 @@ typedef enum vkmps_result {
     VKMPS_ERROR_DRAINING = -25, /* the daemon is shutting down */
     VKMPS_ERROR_NO_DEVICE = -26,
     VKMPS_ERROR_SYSTEM = -27, /* the text names the system call */
-    VKMPS_ERROR_LOOP_BUDGET = -28 /* a shader did more loop iterations than an invocation may do */
+    VKMPS_ERROR_LOOP_BUDGET = -28, /* a shader did more loop iterations than an invocation may do */
+    VKMPS_ERROR_SESSION_OVER = -29 /* the session that the client belongs to is over */
 } vkmps_result_t;
 
 typedef enum vkmps_priority {

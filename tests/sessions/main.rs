@@ -1,0 +1,3 @@
+//! Sessions: clients that have limits together and end together.
+
+mod members;
