@@ -31,6 +31,10 @@ pub(crate) enum Command {
     Caps(CapsOptions),
     /// What scheduling one dispatch costs, by the number of clients; no device, no daemon.
     Scale(ScaleOptions),
+    /// Allocating and freeing 1 MiB: by the driver in process, and through the daemon under a limit.
+    Alloc(Options),
+    /// Kills 1 000 clients and looks for what is left; eight users attack while one looks at every byte it gets.
+    Isolation(IsolationOptions),
     /// Many processes compute pictures on one device, shared and separate; checks every pixel.
     Demo(DemoOptions),
     /// One process of an arm; started by this program only.
@@ -135,6 +139,21 @@ pub(crate) struct CapsOptions {
     /// How long a kernel takes on an own device.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) kernel_ms: f64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IsolationOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+    /// Clients that live at a time; --clients says how many die.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) alive: usize,
+    /// What is looked at, at least, MiB.
+    #[arg(long, default_value_t = 2048)]
+    pub(crate) checked_mib: u64,
+    /// Of all random choices.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Clone, Debug, Args)]

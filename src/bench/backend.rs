@@ -3,6 +3,7 @@
 mod daemon;
 mod direct;
 
+use crate::alloc::Contents;
 use crate::error::Error;
 use crate::shader::Shader;
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,9 @@ pub(crate) trait Backend {
 
     /// Copies the first bytes of one buffer to another on the device, and waits.
     fn copy(&mut self, from: BufferId, to: BufferId, bytes: u64) -> Result<(), Error>;
+
+    /// Allocates device memory and gives it back.
+    fn allocate_and_free(&mut self, bytes: u64, contents: Contents) -> Result<(), Error>;
 
     /// Whether the host writes where the device reads, so that nothing needs to be copied.
     fn is_mapped(&self, buffer: BufferId) -> bool;

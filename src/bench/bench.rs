@@ -116,9 +116,18 @@ impl Bench {
 
     /// The daemon to measure: the given one, or a private one.
     pub(crate) fn daemon(&self, socket: Option<&Path>) -> Result<Daemon, Error> {
+        self.daemon_with(socket, "")
+    }
+
+    /// The same with these settings, where it is private.
+    pub(crate) fn daemon_with(
+        &self,
+        socket: Option<&Path>,
+        settings: &str,
+    ) -> Result<Daemon, Error> {
         Ok(match socket {
             Some(socket) => Daemon::Given(socket.to_owned()),
-            None => Daemon::Private(PrivateDaemon::start(self)?),
+            None => Daemon::Private(PrivateDaemon::start(self, settings)?),
         })
     }
 

@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
 
 /// Some worker processes, killed when dropped.
 pub(crate) struct Crew {
@@ -74,7 +75,7 @@ impl Member {
         Self::start_as(bench, task, None)
     }
 
-    fn start_as(bench: &Bench, task: &Task, uid: Option<u32>) -> Result<Self, Error> {
+    pub(crate) fn start_as(bench: &Bench, task: &Task, uid: Option<u32>) -> Result<Self, Error> {
         let mut command = bench.command(bench.executable());
         command.envs(task.environment());
         if let Some(uid) = uid {
@@ -134,6 +135,28 @@ impl Member {
             Ok(())
         } else {
             Err(Error::WorkerDied)
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Error> {
+        let ended = self.child.try_wait();
+        ended
+            .map(|status| status.is_some())
+            .map_err(|source| Error::Io("looking after a worker", source))
+    }
+
+    /// Whether it says something within this time.
+    pub(crate) fn answers_within(&self, patience: Duration) -> Result<bool, Error> {
+        let mut polled = [PollFd::new(
+            self.answers.get_ref().as_fd(),
+            PollFlags::POLLIN,
+        )];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, timeout) {
+            Ok(count) => Ok(count > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(error) => Err(Error::System("waiting for a worker", error)),
         }
     }
 

@@ -4,12 +4,14 @@
 //! of itself (`worker`), all with the same environment, and puts the arms' rounds in turn: A, B, C, A, B, C.
 #![forbid(unsafe_code)]
 
+mod alloc;
 mod arguments;
 mod backend;
 mod bandwidth;
 mod bench;
 mod caps;
 mod chain;
+mod chance;
 mod clock;
 mod crew;
 mod demo;
@@ -17,6 +19,7 @@ mod error;
 mod fairness;
 mod figures;
 mod idle;
+mod isolation;
 mod latency;
 mod priority;
 mod private_daemon;
@@ -56,6 +59,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Priority(options) => priority::run(&options),
         Command::Fairness(options) => fairness::run(&options),
         Command::Caps(options) => caps::run(&options),
+        Command::Alloc(options) => alloc::run(&options),
+        Command::Isolation(options) => isolation::run(&options),
         Command::Scale(options) => scale::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Worker { task } => worker::run(&task),

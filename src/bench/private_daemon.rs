@@ -20,7 +20,7 @@ pub(crate) struct PrivateDaemon {
 
 impl PrivateDaemon {
     /// Starts it and returns once a client was served.
-    pub(crate) fn start(bench: &Bench) -> Result<Self, Error> {
+    pub(crate) fn start(bench: &Bench, settings: &str) -> Result<Self, Error> {
         let (daemon, engine) = (bench.sibling("vkmpsd")?, bench.sibling("vkmps-engine")?);
         let folder = new_folder()?;
         let socket = folder.join("vkmps.sock");
@@ -29,11 +29,11 @@ impl PrivateDaemon {
         let errors = log
             .try_clone()
             .map_err(|source| Error::Io("creating a log file", source))?;
-        let settings = folder.join("vkmpsd.toml");
-        fs::write(&settings, SETTINGS)
+        let file = folder.join("vkmpsd.toml");
+        fs::write(&file, format!("{SETTINGS}{settings}"))
             .map_err(|source| Error::Io("writing the private daemon's settings", source))?;
         let mut command = bench.command(daemon);
-        command.arg("--config").arg(settings);
+        command.arg("--config").arg(file);
         command.arg("-s").arg(&socket).arg("--engine").arg(engine);
         command
             .arg("--cache-dir")

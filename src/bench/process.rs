@@ -51,6 +51,43 @@ pub(crate) fn cpu_ns(pids: &[u32]) -> Result<u64, Error> {
     Ok(sum)
 }
 
+/// What processes hold of the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) descriptors: usize,
+    /// Of memory that is shared with clients.
+    pub(crate) mappings: usize,
+    pub(crate) threads: usize,
+}
+
+impl Holdings {
+    /// What is more of each.
+    pub(crate) fn beyond(self, before: Self) -> Self {
+        Self {
+            descriptors: self.descriptors.saturating_sub(before.descriptors),
+            mappings: self.mappings.saturating_sub(before.mappings),
+            threads: self.threads.saturating_sub(before.threads),
+        }
+    }
+}
+
+/// The sum over the processes; one that has ended holds nothing.
+pub(crate) fn holdings(pids: &[u32]) -> Holdings {
+    let entries = |pid: &u32, folder: &str| {
+        let entries = fs::read_dir(format!("/proc/{pid}/{folder}"));
+        entries.map_or(0, Iterator::count)
+    };
+    let mut sum = Holdings::default();
+    for pid in pids {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let shared = maps.lines().filter(|line| line.contains("/memfd:"));
+        sum.mappings += shared.count();
+        sum.descriptors += entries(pid, "fd");
+        sum.threads += entries(pid, "task");
+    }
+    sum
+}
+
 /// The process, its children, their children and so on.
 pub(crate) fn family(root: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = all().filter_map(|pid| Some((pid, parent(pid)?))).collect();

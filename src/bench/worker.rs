@@ -4,7 +4,7 @@ use crate::backend::{Place, open_device};
 use crate::bench::Device;
 use crate::crew::inside;
 use crate::error::Error;
-use crate::{bandwidth, demo, idle, latency, startup, throughput};
+use crate::{alloc, bandwidth, demo, idle, isolation, latency, startup, throughput};
 use serde::{Deserialize, Serialize};
 use vkmps_gpu::{DeviceKind, Instance};
 
@@ -31,6 +31,16 @@ pub(crate) enum Task {
     Startup { place: Place },
     /// Connections that do nothing.
     Idle(idle::Clients),
+    /// Allocations and frees.
+    Alloc(alloc::Client),
+    /// A client that is killed some day.
+    Victim(isolation::Victim),
+    /// All that a user may have.
+    Claimant(isolation::Claimant),
+    /// Bytes that should be somebody else's.
+    Attacker(isolation::Attacker),
+    /// Bytes that should be nobody else's.
+    Checker(isolation::Checker),
     /// A share of the pictures.
     Demo(demo::Worker),
 }
@@ -43,6 +53,7 @@ impl Task {
                 Place::Daemon { terms, .. } => terms.environment(),
                 Place::Direct { .. } => None,
             },
+            Self::Attacker(attacker) => Some(attacker.environment()),
             _ => None,
         }
     }
@@ -63,6 +74,11 @@ pub(crate) fn run(task: &str) -> Result<(), Error> {
         Task::Bandwidth(client) => client.run(),
         Task::Startup { place } => startup::work(&place),
         Task::Idle(clients) => clients.run(),
+        Task::Alloc(client) => client.run(),
+        Task::Victim(victim) => victim.run(),
+        Task::Claimant(claimant) => claimant.run(),
+        Task::Attacker(attacker) => attacker.run(),
+        Task::Checker(checker) => checker.run(),
         Task::Demo(worker) => worker.run(),
     }
 }

@@ -124,6 +124,38 @@ fn caps_reports_what_each_client_gets_of_what_it_does_alone() {
 }
 
 #[test]
+fn alloc_reports_the_driver_and_the_daemon_with_one_client_and_with_many() {
+    let report = Report::of("alloc", &["--clients", "3"]);
+    report.expect_arms(&["inprocess", "daemon", "daemon unscrubbed", "daemon 3"]);
+    report.expect_ratios(&["daemon_vs_inprocess", "many_vs_one"]);
+    let limit = &report.last["settings"]["limit"];
+    assert!(
+        limit
+            .as_str()
+            .is_some_and(|limit| limit.contains("refused"))
+    );
+}
+
+#[test]
+fn isolation_finds_nothing_left_and_nothing_foreign() {
+    let few = ["--clients", "10", "--alive", "4", "--checked-mib", "16"];
+    let report = Report::of("isolation", &few);
+    assert!(report.arm("churn")["value"].as_f64() >= Some(10.0));
+    for what in ["bytes", "descriptors", "mappings", "threads"] {
+        let left = &report.last["ratios"][format!("left_{what}")];
+        assert_eq!(left.as_f64(), Some(0.0), "{what} in {}", report.last);
+    }
+    let ratios = &report.last["ratios"];
+    if ratios["checked_gib"].is_f64() {
+        assert_eq!(ratios["foreign_bytes"].as_f64(), Some(0.0));
+        assert!(report.arm("checked")["value"].as_f64() >= Some(16.0));
+    } else {
+        let skipped = &report.last["settings"]["attack"];
+        assert!(skipped.is_string(), "{}", report.last);
+    }
+}
+
+#[test]
 fn scale_reports_what_a_dispatch_costs_by_the_number_of_clients() {
     let report = Report::of("scale", &[]);
     report.expect_arms(&[

@@ -1,6 +1,7 @@
 //! Work through the daemon.
 
 use super::{Backend, BufferId, Lane, ProgramId, Residence, Terms, Work};
+use crate::alloc::Contents;
 use crate::error::Error;
 use crate::shader::Shader;
 use std::path::Path;
@@ -104,6 +105,14 @@ impl Backend for Daemon {
             .copy(from.slice(0, bytes), to.slice(0, bytes))
             .submit()?
             .wait()?)
+    }
+
+    fn allocate_and_free(&mut self, bytes: u64, contents: Contents) -> Result<(), Error> {
+        match contents {
+            Contents::Zero => self.client.alloc(bytes, Memory::Device)?,
+            Contents::Any => self.client.alloc_unscrubbed(bytes, Memory::Device)?,
+        };
+        Ok(())
     }
 
     fn is_mapped(&self, buffer: BufferId) -> bool {

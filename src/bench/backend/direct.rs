@@ -1,6 +1,7 @@
 //! Work on a VkDevice of this process: one queue, every command buffer recorded anew.
 
 use super::{Backend, BufferId, Lane, ProgramId, Residence, Wait, Work};
+use crate::alloc::Contents;
 use crate::error::Error;
 use crate::shader::Shader;
 use std::sync::Arc;
@@ -153,6 +154,12 @@ impl Backend for Direct {
         let from = Arc::clone(&self.buffers[from.0]);
         let to = Arc::clone(&self.buffers[to.0]);
         self.copy_memory(&from, &to, bytes)
+    }
+
+    /// Whatever the driver leaves in it.
+    fn allocate_and_free(&mut self, bytes: u64, _: Contents) -> Result<(), Error> {
+        Memory::allocate(&self.device, bytes, Kind::DeviceLocal)?;
+        Ok(())
     }
 
     fn is_mapped(&self, buffer: BufferId) -> bool {
