@@ -318,6 +318,7 @@ impl Broker {
 
     /// Ends every session; the engine is gone, so nothing needs its consent.
     pub(crate) fn end_all_sessions(&mut self, code: ErrorCode) {
+        self.forget_blocks();
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             self.end_session(id, Cause::Ended(code), code, code.to_string());

@@ -8,7 +8,7 @@ use crate::{Action, Broker, Resource, beyond, failed};
 use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::{BufferId, ChunkId, SessionId};
-use vkmps_protocol::message::{DaemonMessage, MemoryClass};
+use vkmps_protocol::message::{DaemonMessage, MemoryClass, SharedMapping};
 use vkmps_protocol::quota::{Excess, Limit};
 use vkmps_protocol::sharing::{Grant, ShareName};
 
@@ -37,11 +37,17 @@ impl Broker {
         if let Err(excess) = self.charge(id, class, charged) {
             return self.refuse_beyond(id, bytes, class, excess);
         }
-        if home != Home::Own && self.place_buffer(id, bytes, class) {
-            return;
-        }
-        if !self.take_room(id, bytes, home) {
+        if !self.place(id, bytes, home) && !self.take_room(id, bytes, home) {
             self.wait_for_room(id, bytes, home);
+        }
+    }
+
+    /// Cuts a buffer from what there is, and answers. False when nothing has room.
+    pub(crate) fn place(&mut self, id: SessionId, bytes: u64, home: Home) -> bool {
+        match (home, rounded(bytes)) {
+            (Home::Arena, Some(rounded)) => self.place_buffer(id, bytes, rounded),
+            (Home::Device, Some(rounded)) => self.cut_buffer(id, bytes, rounded),
+            (Home::Own, _) | (_, None) => false,
         }
     }
 
@@ -59,6 +65,10 @@ impl Broker {
             Room::Later => return false,
             Room::None(text) => return refuse(self, text),
         };
+        if home == Home::Device {
+            self.add_block(id, bytes, chunk_bytes);
+            return true;
+        }
         let chunk = ChunkId(self.next_chunk);
         let Some(session) = self.sessions.get_mut(&id) else {
             return true;
@@ -124,7 +134,7 @@ impl Broker {
         let class = home.class();
         let placed = match home {
             Home::Own => self.share_ready(id, chunk, bytes),
-            Home::Arena | Home::Device => self.place_buffer(id, bytes, class),
+            Home::Arena | Home::Device => self.place(id, bytes, home),
         };
         if !placed {
             let text = "the new chunk has no room".to_owned();
@@ -171,6 +181,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        let uid = session.peer.uid;
         let charged = session.memory.buffer(buffer);
         let Some(freed) = session.memory.free(buffer) else {
             let code = ErrorCode::InvalidHandle;
@@ -188,6 +199,7 @@ impl Broker {
         match freed {
             Freed::Private(None) => {}
             Freed::Private(Some(chunk)) => self.give_up_chunk(id, chunk),
+            Freed::Pooled(piece) => self.drain(uid, piece),
             Freed::Shareable(chunk) => {
                 self.revoke(ShareName {
                     session: id,
@@ -201,31 +213,45 @@ impl Broker {
 
     /// A session is gone: what its chunks took goes back.
     pub(crate) fn give_back(&mut self, memory: &Memory) {
-        for class in [MemoryClass::Shared, MemoryClass::Device] {
-            self.budget.pool(class).used_bytes -= memory.chunk_bytes(class);
-        }
+        self.budget.shared.used_bytes -= memory.bytes().shared;
         self.budget.chunks.used -= memory.chunks();
     }
 
     /// Cuts a buffer from the chunks that are there, and answers. False when none has room.
-    fn place_buffer(&mut self, id: SessionId, bytes: u64, class: MemoryClass) -> bool {
+    fn place_buffer(&mut self, id: SessionId, bytes: u64, rounded: u64) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        let placed = rounded(bytes).and_then(|rounded| session.memory.place(class, rounded));
         let Some(Placed {
             buffer,
             chunk,
             offset,
-            reused,
             mapping,
-        }) = placed
+        }) = session.memory.place(rounded)
         else {
             return false;
+        };
+        self.buffer_ready(id, buffer, chunk, offset, bytes, mapping);
+        true
+    }
+
+    /// Tells the engine of a private buffer, then the client: it is on its way before the client hears of it.
+    pub(crate) fn buffer_ready(
+        &mut self,
+        id: SessionId,
+        buffer: BufferId,
+        chunk: ChunkId,
+        offset: u64,
+        bytes: u64,
+        mapping: Option<SharedMapping>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
         };
         session.charge = None;
         let with_arena = mapping.is_some() && !session.memory.arena_sent;
         session.memory.arena_sent |= with_arena;
+        let reused = mapping.is_some_and(|mapping| mapping.reused);
         self.push(Action::ToEngine(ToEngine::AddBuffer {
             session: id,
             buffer,
@@ -243,7 +269,6 @@ impl Broker {
                 reused,
             },
         );
-        true
     }
 
     fn request_chunk(&mut self, id: SessionId, chunk: ChunkId) {

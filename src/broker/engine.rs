@@ -79,6 +79,12 @@ impl Broker {
             } => {
                 self.chunk_failed(session, chunk, code, text);
             }
+            FromEngine::BlockReady { chunk } => self.block_ready(chunk),
+            FromEngine::BlockFailed { chunk, code, text } => {
+                self.block_failed(chunk, code, &text);
+            }
+            FromEngine::BlockRemoved { chunk } => self.block_removed(chunk),
+            FromEngine::Scrubbed { chunk, offsets } => self.scrubbed(chunk, &offsets),
             FromEngine::ChunkRemoved { session, chunk } => self.chunk_removed(session, chunk),
             FromEngine::PipelineReady { hash } => self.pipeline_ready(hash),
             FromEngine::PipelineFailed { hash, text } => self.pipeline_failed(hash, &text),

@@ -18,6 +18,7 @@ mod action;
 mod administration;
 mod admission;
 mod allocation;
+mod blocks;
 mod compile_queue;
 mod engine;
 mod event;
@@ -51,6 +52,7 @@ pub use quota::UserView;
 pub use shares::Policy;
 pub use view::SessionView;
 
+use blocks::Blocks;
 use engine::Engine;
 use groups::Groups;
 use memory::{Budget, Home};
@@ -118,6 +120,8 @@ pub struct Broker {
     budget: Budget,
     quotas: Quotas,
     groups: Groups,
+    /// By user.
+    blocks: BTreeMap<u32, Blocks>,
     shares: BTreeMap<ShareName, Share>,
     /// Sessions that wait for room, the longest first.
     waiting: VecDeque<Waiting>,
@@ -152,6 +156,7 @@ impl Broker {
             budget: Budget::default(),
             quotas: Quotas::default(),
             groups: Groups::default(),
+            blocks: BTreeMap::new(),
             shares: BTreeMap::new(),
             waiting: VecDeque::new(),
             now: Duration::ZERO,
@@ -383,6 +388,7 @@ impl Broker {
             _ => {}
         }
         self.leave_shares(id);
+        self.drain_all(id);
         if was_open {
             self.log(Event::ClientDisconnected { client, cause });
         }
@@ -411,6 +417,7 @@ impl Broker {
         self.give_back(&session.memory);
         self.user_leaves(&session);
         self.group_left(id, &session);
+        self.leave_to_nobody(session.peer.uid);
         for (_, hash) in session.programs.iter() {
             self.programs.unrefer(*hash);
         }
@@ -444,12 +451,11 @@ impl Broker {
     pub fn verify_invariants(&self) {
         let mut references: HashMap<ProgramHash, usize> = HashMap::new();
         let mut slots = self.free_slots.clone();
-        let (mut device_bytes, mut shared_bytes) = (0, 0);
+        let mut shared_bytes = 0;
         for (id, session) in &self.sessions {
             assert!(slots.insert(session.slot), "two owners of a slot");
             session.memory.verify_invariants();
             session.verify_used();
-            device_bytes += session.memory.chunk_bytes(MemoryClass::Device);
             shared_bytes += session.memory.chunk_bytes(MemoryClass::Shared);
             session
                 .programs
@@ -466,9 +472,6 @@ impl Broker {
             assert!(session.pending.is_none() || matches!(session.phase, Phase::Open { .. }));
         }
         assert_eq!(slots.len(), MAX_SESSIONS);
-        assert_eq!(self.budget.device.used_bytes, device_bytes);
-        let chunks = self.sessions.values().map(|s| s.memory.chunks());
-        assert_eq!(self.budget.chunks.used, chunks.sum::<usize>());
         for (id, session) in &self.sessions {
             let waits = self.waiting.iter().filter(|w| w.session == *id).count();
             let waiting = matches!(session.pending, Some(Pending::Room { .. }));
@@ -490,6 +493,7 @@ impl Broker {
             }
         }
         self.verify_shares();
+        self.verify_blocks();
         self.programs.verify_invariants(&references);
     }
 }

@@ -1,5 +1,6 @@
 //! The memory of one session: an arena, chunks cut from it or from the device, buffers cut from chunks.
 
+use crate::blocks::Piece;
 use crate::ranges::Ranges;
 use std::collections::BTreeMap;
 use vkmps_protocol::engine::ChunkSource;
@@ -78,6 +79,10 @@ enum Buffer {
         /// Rounded.
         bytes: u64,
     },
+    /// Cut from a block of the session's user.
+    Pooled(Piece),
+    /// The same, of a session that closes: what it takes until the engine has let go of the session.
+    Drained(u64),
     /// Somebody else's, or a second handle to an own one.
     Attached(ShareName),
 }
@@ -87,6 +92,8 @@ enum Buffer {
 pub(crate) enum Freed {
     /// A private buffer, and the chunk that became superfluous, if one did.
     Private(Option<ChunkId>),
+    /// A private one of a block.
+    Pooled(Piece),
     /// A shareable one, with its chunk.
     Shareable(ChunkId),
     /// Somebody else's.
@@ -99,7 +106,6 @@ pub(crate) struct Placed {
     pub(crate) buffer: BufferId,
     pub(crate) chunk: ChunkId,
     pub(crate) offset: u64,
-    pub(crate) reused: bool,
     pub(crate) mapping: Option<SharedMapping>,
 }
 
@@ -125,10 +131,10 @@ impl Chunk {
     /// Where the engine finds its pages.
     pub(crate) fn source(&self) -> ChunkSource {
         match self.home {
-            Home::Arena => ChunkSource::Arena {
+            // Blocks of the device are no chunks of a session.
+            Home::Arena | Home::Device => ChunkSource::Arena {
                 offset: self.arena_offset,
             },
-            Home::Device => ChunkSource::Device,
             Home::Own => ChunkSource::File,
         }
     }
@@ -168,6 +174,8 @@ impl Memory {
     fn charged(&self, buffer: &Buffer) -> Option<(MemoryClass, u64)> {
         match buffer {
             Buffer::Cut { chunk, bytes, .. } => Some((self.chunks.get(chunk)?.class(), *bytes)),
+            Buffer::Pooled(piece) => Some((MemoryClass::Device, piece.bytes)),
+            Buffer::Drained(bytes) => Some((MemoryClass::Device, *bytes)),
             Buffer::Attached(_) => None,
         }
     }
@@ -187,7 +195,7 @@ impl Memory {
         self.chunks.get(&id)
     }
 
-    /// Bytes of all chunks of a class.
+    /// Bytes of a class that the session takes: of shared memory by chunks, of the device's by buffers.
     pub(crate) fn chunk_bytes(&self, class: MemoryClass) -> u64 {
         self.bytes.of(class)
     }
@@ -204,17 +212,15 @@ impl Memory {
             return bytes.checked_next_multiple_of(CHUNK_ALIGNMENT);
         }
         let class = home.class();
-        let growth = (self.chunk_bytes(class) / 2)
-            .clamp(smallest_chunk(class), MAX_GROWTH_BYTES)
-            .max(bytes);
-        growth.checked_next_multiple_of(CHUNK_ALIGNMENT)
+        grown(self.chunk_bytes(class), class, bytes)
     }
 
     /// Makes room for a chunk; the engine does not know of it yet. `None` when the arena is full.
     pub(crate) fn add_chunk(&mut self, id: ChunkId, home: Home, bytes: u64) -> Option<()> {
         let arena_offset = match home {
             Home::Arena => self.arena.allocate(bytes)?.offset,
-            Home::Device | Home::Own => 0,
+            Home::Device => return None,
+            Home::Own => 0,
         };
         let ranges = Ranges::new(bytes);
         *self.bytes.of_mut(home.class()) += bytes;
@@ -253,18 +259,10 @@ impl Memory {
         chunk.is_some_and(|chunk| chunk.stage == Stage::Leaving)
     }
 
-    /// Bytes of a class that were given up and are not gone.
-    pub(crate) fn leaving_bytes(&self, class: MemoryClass) -> u64 {
-        self.of_class(class)
-            .filter(|(_, chunk)| chunk.stage == Stage::Leaving)
-            .map(|(_, chunk)| chunk.bytes)
-            .sum()
-    }
-
-    /// Number of chunks that were given up and are not gone.
-    pub(crate) fn leaving(&self) -> usize {
-        let leaves = |chunk: &&Chunk| chunk.stage == Stage::Leaving;
-        self.chunks.values().filter(leaves).count()
+    /// Bytes and number of the chunks that were given up and are not gone.
+    pub(crate) fn leaving(&self) -> (u64, usize) {
+        let leaving = self.chunks.values().filter(|c| c.stage == Stage::Leaving);
+        leaving.fold((0, 0), |sum, chunk| (sum.0 + chunk.bytes, sum.1 + 1))
     }
 
     /// Number of chunks.
@@ -284,16 +282,16 @@ impl Memory {
     }
 
     /// Cuts a buffer of `bytes` (rounded) from a chunk that has room.
-    pub(crate) fn place(&mut self, class: MemoryClass, bytes: u64) -> Option<Placed> {
+    pub(crate) fn place(&mut self, bytes: u64) -> Option<Placed> {
         let (chunk_id, chunk, range) = self
             .chunks
             .iter_mut()
-            .filter(|(_, chunk)| chunk.home == Home::of(class) && chunk.stage == Stage::Ready)
+            .filter(|(_, chunk)| chunk.home == Home::Arena && chunk.stage == Stage::Ready)
             .find_map(|(id, chunk)| {
                 let range = chunk.ranges.allocate(bytes)?;
                 Some((*id, &*chunk, range))
             })?;
-        let mapping = (class == MemoryClass::Shared).then_some(SharedMapping {
+        let mapping = Some(SharedMapping {
             chunk: ChunkId(chunk.number),
             chunk_offset: chunk.arena_offset,
             chunk_bytes: chunk.bytes,
@@ -310,7 +308,6 @@ impl Memory {
             buffer: BufferId(buffer),
             chunk: chunk_id,
             offset: range.offset,
-            reused: range.reused,
             mapping,
         })
     }
@@ -334,6 +331,11 @@ impl Memory {
                 offset,
                 bytes,
             } => (chunk, offset, bytes),
+            Buffer::Pooled(piece) => {
+                self.bytes.device -= piece.bytes;
+                return Some(Freed::Pooled(piece));
+            }
+            Buffer::Drained(_) => return None,
             Buffer::Attached(name) => return Some(Freed::Attached(name)),
         };
         let chunk = self.chunks.get_mut(&id)?;
@@ -363,9 +365,34 @@ impl Memory {
     pub(crate) fn all_attached(&self) -> impl Iterator<Item = (BufferId, ShareName)> {
         let attached = |(handle, buffer): (u64, &Buffer)| match buffer {
             Buffer::Attached(name) => Some((BufferId(handle), *name)),
-            Buffer::Cut { .. } => None,
+            _ => None,
         };
         self.buffers.iter().filter_map(attached)
+    }
+
+    /// A buffer that was cut from a block.
+    pub(crate) fn keep_piece(&mut self, piece: Piece) -> BufferId {
+        self.bytes.device += piece.bytes;
+        BufferId(self.buffers.insert(Buffer::Pooled(piece)))
+    }
+
+    /// What its buffers take of blocks.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
+        self.buffers.iter().filter_map(|(_, buffer)| match buffer {
+            Buffer::Pooled(piece) => Some(*piece),
+            _ => None,
+        })
+    }
+
+    /// The session closes: its pieces of blocks are the engine's to clean.
+    pub(crate) fn drain_pieces(&mut self) -> Vec<Piece> {
+        let pieces = self.pieces().collect();
+        for buffer in self.buffers.iter_mut() {
+            if let Buffer::Pooled(piece) = buffer {
+                *buffer = Buffer::Drained(piece.bytes);
+            }
+        }
+        pieces
     }
 
     /// A chunk that need not stay, after one has lost a buffer.
@@ -398,11 +425,9 @@ impl Memory {
         let in_arena = self.chunks.values().filter(|c| c.home == Home::Arena);
         assert_eq!(self.arena.used(), in_arena.map(|c| c.bytes).sum::<u64>());
         assert!(self.arena_created || !self.arena_sent);
-        for class in [MemoryClass::Device, MemoryClass::Shared] {
-            let bytes: u64 = self.of_class(class).map(|(_, chunk)| chunk.bytes).sum();
-            assert_eq!(self.bytes.of(class), bytes);
-            assert!(self.leaving_bytes(class) <= bytes);
-        }
+        let shared: u64 = self.chunks.values().map(|chunk| chunk.bytes).sum();
+        assert_eq!(self.bytes.shared, shared);
+        assert_eq!(self.bytes.device, self.buffer_bytes().device);
         for (id, chunk) in &self.chunks {
             chunk.ranges.verify_invariants();
             let of_chunk = self.buffers.iter().filter_map(|(_, buffer)| match buffer {
@@ -413,7 +438,7 @@ impl Memory {
         }
         let has_chunk = |buffer: &Buffer| match buffer {
             Buffer::Cut { chunk, .. } => self.chunks.contains_key(chunk),
-            Buffer::Attached(_) => true,
+            Buffer::Pooled(_) | Buffer::Drained(_) | Buffer::Attached(_) => true,
         };
         assert!(self.buffers.iter().all(|(_, buffer)| has_chunk(buffer)));
     }
@@ -518,6 +543,12 @@ pub(crate) fn rounded(bytes: u64) -> Option<u64> {
     bytes.checked_next_multiple_of(BUFFER_ALIGNMENT)
 }
 
+/// Size of a new chunk or block for a request of `bytes` (rounded) of who has so much of a class.
+pub(crate) fn grown(has: u64, class: MemoryClass, bytes: u64) -> Option<u64> {
+    let growth = (has / 2).clamp(smallest_chunk(class), MAX_GROWTH_BYTES);
+    growth.max(bytes).checked_next_multiple_of(CHUNK_ALIGNMENT)
+}
+
 fn smallest_chunk(class: MemoryClass) -> u64 {
     match class {
         MemoryClass::Shared => SHARED_CHUNK_BYTES,
@@ -528,4 +559,4 @@ fn smallest_chunk(class: MemoryClass) -> u64 {
 /// Pieces of memory that the engine needs for itself: a few for each batch in flight.
 const ENGINE_ALLOCATIONS: u32 = 128;
 /// A chunk larger than this was made for one buffer, and goes with it.
-const MAX_GROWTH_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_GROWTH_BYTES: u64 = 256 << 20;

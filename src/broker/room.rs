@@ -3,8 +3,9 @@
 //! What was given up still counts until the engine says that it is gone, since work in flight may use it for a while. A
 //! request that fits as soon as it has gone waits for that instead of being refused, but not for ever.
 
+use crate::blocks::Blocks;
 use crate::memory::{Home, Pieces, Pool, rounded};
-use crate::session::{Pending, Phase};
+use crate::session::{Pending, Phase, Session};
 use crate::{Action, Broker};
 use std::time::Duration;
 use vkmps_protocol::engine::ToEngine;
@@ -40,7 +41,10 @@ impl Broker {
         };
         let uid = session.peer.uid;
         let sizes = rounded(bytes).and_then(|bytes| {
-            let generous = session.memory.next_chunk_bytes(home, bytes)?;
+            let generous = match home {
+                Home::Device => self.next_block_bytes(uid, bytes)?,
+                Home::Arena | Home::Own => session.memory.next_chunk_bytes(home, bytes)?,
+            };
             Some((generous, bytes.checked_next_multiple_of(CHUNK_ALIGNMENT)?))
         });
         let Some((generous, exact)) = sizes.filter(|s| s.1 <= self.budget.pool(class).limit_bytes)
@@ -60,6 +64,11 @@ impl Broker {
                 .find(|bytes| self.budget.pool(class).fits(*bytes))
         {
             return Room::Chunk(bytes);
+        }
+        // What drains will do as well, if it is in one piece.
+        let blocks = self.blocks.get(&uid).filter(|_| home == Home::Device);
+        if blocks.is_some_and(|blocks| blocks.draining_bytes() >= bytes) {
+            return Room::Later;
         }
         let (leaving_bytes, leaving_pieces) = self.leaving(class);
         let Pool {
@@ -91,6 +100,7 @@ impl Broker {
     pub(crate) fn serve_waiting(&mut self) {
         for Waiting { session, deadline } in std::mem::take(&mut self.waiting) {
             if let Some((bytes, home)) = self.waits_for_room(session)
+                && !self.place(session, bytes, home)
                 && !self.take_room(session, bytes, home)
             {
                 self.waiting.push_back(Waiting { session, deadline });
@@ -138,6 +148,9 @@ impl Broker {
     }
 
     fn give_up_idle_chunks(&mut self, class: MemoryClass) {
+        if class == MemoryClass::Device {
+            return self.give_up_idle_blocks(None);
+        }
         let mut idle = Vec::new();
         // What a closing session has goes without that.
         for (id, session) in self.sessions.iter().filter(|(_, s)| s.conn().is_some()) {
@@ -157,21 +170,24 @@ impl Broker {
         }
         let of_user = self.sessions.values().filter(|s| s.peer.uid == uid);
         let has: usize = of_user.map(|session| session.memory.chunks()).sum();
-        uid == ROOT || has < self.budget.chunks.of_user()
+        let blocks = self.blocks.get(&uid).map_or(0, Blocks::len);
+        uid == ROOT || has + blocks < self.budget.chunks.of_user()
     }
 
     /// Bytes of a class, and pieces of all, that are on their way out.
     fn leaving(&self, class: MemoryClass) -> (u64, usize) {
-        let mut sum = (0, 0);
-        for session in self.sessions.values() {
-            let memory = &session.memory;
-            let (bytes, pieces) = match session.phase {
-                Phase::Closing => (memory.bytes().of(class), memory.chunks()),
-                _ => (memory.leaving_bytes(class), memory.leaving()),
-            };
-            sum = (sum.0 + bytes, sum.1 + pieces);
-        }
-        sum
+        let of_session = |session: &Session| match session.phase {
+            Phase::Closing => (session.memory.bytes().shared, session.memory.chunks()),
+            _ => session.memory.leaving(),
+        };
+        let add = |sum: (u64, usize), (bytes, pieces)| (sum.0 + bytes, sum.1 + pieces);
+        let shared = self.sessions.values().map(of_session).fold((0, 0), add);
+        let blocks = self.blocks.values().map(Blocks::leaving).fold((0, 0), add);
+        let bytes = match class {
+            MemoryClass::Shared => shared.0,
+            MemoryClass::Device => blocks.0,
+        };
+        (bytes, shared.1 + blocks.1)
     }
 
     fn waits_for_room(&self, id: SessionId) -> Option<(u64, Home)> {

@@ -15,13 +15,15 @@ use vkmps_protocol::program::Interface;
 /// What to build.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Memory of a session: imported from its arena, or the device's own.
+    /// Memory of a session: a range of its arena, or another file.
     Chunk {
         session: SessionId,
         chunk: ChunkId,
         bytes: u64,
-        arena: Option<(OwnedFd, u64)>,
+        arena: (OwnedFd, u64),
     },
+    /// A block of the device's memory.
+    Block { chunk: ChunkId, bytes: u64 },
     /// A pipeline from a checked module and the compiler's cache.
     Pipeline {
         hash: ProgramHash,
@@ -35,11 +37,15 @@ pub(crate) enum Request {
 /// What was built.
 #[derive(Debug)]
 pub(crate) enum Built {
-    /// For [`Request::Chunk`]; `fresh` memory is the device's and has to be cleared.
+    /// For [`Request::Chunk`].
     Chunk {
         session: SessionId,
         chunk: ChunkId,
-        fresh: bool,
+        result: Result<Arc<Memory>, (ErrorCode, String)>,
+    },
+    /// For [`Request::Block`]: what others left may be in it.
+    Block {
+        chunk: ChunkId,
         result: Result<Arc<Memory>, (ErrorCode, String)>,
     },
     /// For [`Request::Pipeline`].
@@ -114,17 +120,20 @@ impl Thread {
                     session,
                     chunk,
                     bytes,
-                    arena,
+                    arena: (file, offset),
                 } => {
-                    let fresh = arena.is_none();
-                    let result = self
-                        .chunk(bytes, arena)
-                        .map_err(|error| (code(&error), error.to_string()));
+                    let imported = Memory::import(&self.device, file.as_fd(), offset, bytes);
                     Built::Chunk {
                         session,
                         chunk,
-                        fresh,
-                        result,
+                        result: imported.map_err(|error| told(&error)),
+                    }
+                }
+                Request::Block { chunk, bytes } => {
+                    let allocated = Memory::allocate(&self.device, bytes, Kind::Block);
+                    Built::Block {
+                        chunk,
+                        result: allocated.map_err(|error| told(&error)),
                     }
                 }
                 Request::Pipeline {
@@ -146,13 +155,6 @@ impl Thread {
                 return;
             }
             wake::ring(&*self.event);
-        }
-    }
-
-    fn chunk(&self, bytes: u64, arena: Option<(OwnedFd, u64)>) -> Result<Arc<Memory>, Error> {
-        match arena {
-            Some((fd, offset)) => Memory::import(&self.device, fd.as_fd(), offset, bytes),
-            None => Memory::allocate(&self.device, bytes, Kind::DeviceLocal),
         }
     }
 
@@ -203,6 +205,10 @@ fn contents(fd: &OwnedFd) -> Result<Vec<u8>, SystemError> {
         errno: nix::errno::Errno::EFBIG,
     })?;
     memory::read_exactly(fd, size)
+}
+
+fn told(error: &Error) -> (ErrorCode, String) {
+    (code(error), error.to_string())
 }
 
 /// The number that a client gets for a driver's failure.

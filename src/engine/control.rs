@@ -1,7 +1,7 @@
 //! What vkmpsd says to the engine and the other way round.
 
-use crate::builder::{Built, Request, code};
-use crate::engine::{Engine, Failure, Flight, Leaving, Purpose};
+use crate::builder::{Built, Request};
+use crate::engine::{Engine, Failure, Leaving};
 use crate::job::Program;
 use crate::ledger::Slot;
 use crate::session::{Buffer, Session};
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use vkmps_gpu::{Batch, Error, Memory, Timing};
+use vkmps_gpu::Memory;
 use vkmps_ipc::ring::SessionRegion;
 use vkmps_ipc::wake;
 use vkmps_protocol::ErrorCode;
@@ -73,9 +73,8 @@ impl Engine {
                 source,
             } => {
                 let arena = match source {
-                    ChunkSource::Arena { offset } => Some((next()?, offset)),
-                    ChunkSource::File => Some((next()?, 0)),
-                    ChunkSource::Device => None,
+                    ChunkSource::Arena { offset } => (next()?, offset),
+                    ChunkSource::File => (next()?, 0),
                 };
                 let Some(owner) = self.session(session) else {
                     return Ok(());
@@ -104,19 +103,22 @@ impl Engine {
                 bytes,
                 grant,
             } => {
-                if let Some(memory) = self.chunk(chunk)
+                let of_chunk = |memory| Buffer {
+                    memory,
+                    chunk,
+                    offset,
+                    bytes,
+                    grant,
+                    _lease: None,
+                };
+                let cut = match self.chunk(chunk) {
+                    Some(memory) => Some(of_chunk(memory)),
+                    None => self.blocks.cut(chunk, offset, bytes, grant),
+                };
+                if let Some(cut) = cut
                     && let Some(session) = self.session(session)
                 {
-                    session.objects.buffers.put(
-                        buffer.0,
-                        Buffer {
-                            memory,
-                            chunk,
-                            offset,
-                            bytes,
-                            grant,
-                        },
-                    );
+                    session.objects.buffers.put(buffer.0, cut);
                 }
             }
             ToEngine::RemoveBuffer { session, buffer } => {
@@ -124,6 +126,10 @@ impl Engine {
                     session.objects.buffers.remove(buffer.0);
                 }
             }
+            ToEngine::AddBlock { chunk, bytes } => {
+                self.builder.build(Request::Block { chunk, bytes });
+            }
+            ToEngine::RemoveBlock { chunk } => self.blocks.remove(chunk),
             ToEngine::AddPipeline {
                 hash,
                 entry,
@@ -320,13 +326,12 @@ impl Engine {
                 Built::Chunk {
                     session,
                     chunk,
-                    fresh,
                     result,
                 } => match result {
-                    Ok(memory) if fresh => self.clear_chunk(session, chunk, memory)?,
                     Ok(memory) => self.chunk_ready(session, chunk, &memory),
                     Err((code, text)) => self.chunk_failed(session, chunk, code, text),
                 },
+                Built::Block { chunk, result } => self.block_built(chunk, result),
                 Built::Pipeline {
                     hash,
                     interface,
@@ -356,48 +361,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Device memory may hold what somebody else left there: it is zeroed before anybody gets it.
-    fn clear_chunk(
-        &mut self,
-        session: SessionId,
-        chunk: ChunkId,
-        memory: Arc<Memory>,
-    ) -> Result<(), Failure> {
-        let idle = (0..self.queues.len())
-            .min_by_key(|queue| self.queues[*queue].flights.len())
-            .unwrap_or(0);
-        let batch = match self.record_clear(idle, &memory) {
-            Ok(batch) => batch,
-            // The client that took the last of the memory goes without it, not everybody without an engine.
-            Err(error @ (Error::OutOfDeviceMemory | Error::OutOfHostMemory)) => {
-                self.chunk_failed(session, chunk, code(&error), error.to_string());
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let first = self.queues[idle].flights.len();
-        let purpose = Purpose::Clear {
-            session,
-            chunk,
-            memory,
-        };
-        self.queues[idle].flights.push_back(Flight {
-            value: 0,
-            batch: Some(batch),
-            purpose,
-            guarded: Vec::new(),
-        });
-        self.submit_flights(idle, first)
-    }
-
-    fn record_clear(&mut self, queue: usize, memory: &Arc<Memory>) -> Result<Batch, Error> {
-        let mut batch = self.spare_batch(queue, Timing::Off)?;
-        batch.begin()?;
-        batch.fill(memory, 0, memory.len() & !3, 0)?;
-        batch.end()?;
-        Ok(batch)
-    }
-
     fn chunk_failed(&mut self, session: SessionId, chunk: ChunkId, code: ErrorCode, text: String) {
         self.chunk_over(session, chunk);
         self.tell(FromEngine::ChunkFailed {
@@ -411,7 +374,7 @@ impl Engine {
     /// The disposal is done with a chunk; if its session is still there, vkmpsd is told.
     fn chunk_gone(&mut self, chunk: ChunkId) {
         let Some(&session) = self.chunks.get(&chunk) else {
-            return;
+            return self.tell(FromEngine::BlockRemoved { chunk });
         };
         self.chunk_over(session, chunk);
         if self.session(session).is_some() {
@@ -510,6 +473,7 @@ fn shorten(message: &mut FromEngine) {
     match message {
         FromEngine::StartFailed { text }
         | FromEngine::ChunkFailed { text, .. }
+        | FromEngine::BlockFailed { text, .. }
         | FromEngine::PipelineFailed { text, .. }
         | FromEngine::SessionFault { text, .. }
         | FromEngine::DeviceLost { text } => {

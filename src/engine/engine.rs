@@ -9,6 +9,7 @@ use crate::job::{Jobs, Program};
 use crate::ledger::Ledger;
 use crate::pace::Pace;
 use crate::recorder::Recorder;
+use crate::scrub::{Blocks, Clean};
 use crate::session::Session;
 use crate::tally::First;
 use crate::waiter::Waiter;
@@ -20,7 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vkmps_gpu::{Batch, Device, DeviceKind, Memory, Queue, Word};
+use vkmps_gpu::{Batch, Device, DeviceKind, Queue, Word};
 use vkmps_ipc::SystemError;
 use vkmps_ipc::ring::Completion;
 use vkmps_ipc::socket::{Seqpacket, message_buffer};
@@ -82,12 +83,8 @@ pub(crate) struct Flight {
 pub(crate) enum Purpose {
     /// A level of the scheduler's.
     Level,
-    /// Zeroing fresh memory.
-    Clear {
-        session: SessionId,
-        chunk: ChunkId,
-        memory: Arc<Memory>,
-    },
+    /// Zeroing device memory.
+    Scrub(Vec<Clean>),
 }
 
 /// Whether the engine was asked to stop.
@@ -123,6 +120,7 @@ pub(crate) struct Engine {
     pub(crate) outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     pub(crate) builder: Builder,
     pub(crate) disposal: Disposal,
+    pub(crate) blocks: Blocks,
     /// Whose each chunk is, from the request for it until it is gone.
     pub(crate) chunks: HashMap<ChunkId, SessionId>,
     pub(crate) waiter: Waiter,
@@ -299,6 +297,7 @@ impl Engine {
             outbox: VecDeque::new(),
             builder,
             disposal,
+            blocks: Blocks::default(),
             chunks: HashMap::new(),
             waiter,
             epoll,
@@ -370,6 +369,9 @@ impl Engine {
             }
         }
         moved |= self.launch()?;
+        if self.leaving != Leaving::Yes {
+            moved |= self.scrub()?;
+        }
         if std::mem::take(&mut self.closed) || !self.touched.is_empty() || !self.gone.is_empty() {
             self.act()?;
             self.publish();
@@ -388,7 +390,10 @@ impl Engine {
             self.glance()?;
         }
         // What a glance brought must not wait for the next event.
-        let news = self.closed || !self.gone.is_empty() || self.is_over();
+        let news = self.closed
+            || !self.gone.is_empty()
+            || self.is_over()
+            || (self.leaving != Leaving::Yes && self.blocks.is_due(self.now));
         if moved || news { Ok(()) } else { self.idle() }
     }
 

@@ -165,11 +165,7 @@ impl Engine {
                         let input = Input::LevelCompleted { queue, took };
                         self.scheduler.handle(input, self.now, &mut self.actions);
                     }
-                    Purpose::Clear {
-                        session,
-                        chunk,
-                        memory,
-                    } => self.chunk_ready(session, chunk, &memory),
+                    Purpose::Scrub(cleaned) => self.scrubbed(cleaned),
                 }
             }
         }

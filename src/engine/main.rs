@@ -22,6 +22,7 @@ mod pace;
 mod recorder;
 mod recording;
 mod sandbox_check;
+mod scrub;
 mod session;
 mod stream;
 mod tally;

@@ -3,6 +3,7 @@
 use crate::job::Program;
 use crate::ledger::Slot;
 use crate::news::News;
+use crate::scrub::Lease;
 use crate::stream::Stream;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,8 @@ pub(crate) struct Buffer {
     pub(crate) bytes: u64,
     /// What the session may do with it.
     pub(crate) grant: Grant,
+    /// Of a piece of a block; its memory holds it, too.
+    pub(crate) _lease: Option<Arc<Lease>>,
 }
 
 /// What a session's handles stand for.

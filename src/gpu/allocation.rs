@@ -1,9 +1,9 @@
 //! The ways to come by memory: imported from a memfd, allocated, or adopted from an earlier process.
 
-use crate::device::Device;
+use crate::device::{Device, Export};
 use crate::error::{self, Error};
 use crate::mapping::Mapping;
-use crate::memory::{Kind, Memory, OPAQUE_FD, USAGE};
+use crate::memory::{Kind, Memory, OPAQUE_FD, USAGE, Whole};
 use ash::vk;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -69,7 +69,12 @@ impl Memory {
     /// `InvalidUse` for a length of zero, else what the driver reports.
     pub fn allocate(device: &Arc<Device>, len: u64, kind: Kind) -> Result<Arc<Self>, Error> {
         match kind {
-            Kind::DeviceLocal => Self::allocate_local(device, len),
+            Kind::DeviceLocal => Self::allocate_local(device, len, device.export.as_ref()),
+            Kind::Block => {
+                // Memory that is dedicated to a buffer takes no other one.
+                let export = device.export.as_ref().filter(|how| !how.dedicated);
+                Self::allocate_local(device, len, export)
+            }
             Kind::Near => Self::allocate_visible(device, len, NEAR),
             Kind::HostVisible => Self::allocate_visible(device, len, CACHED),
         }
@@ -107,22 +112,63 @@ impl Memory {
         new.bind_buffer()
     }
 
-    fn allocate_local(device: &Arc<Device>, len: u64) -> Result<Arc<Self>, Error> {
-        let handles = device
-            .export
-            .as_ref()
-            .map_or(vk::ExternalMemoryHandleTypeFlags::empty(), |_| OPAQUE_FD);
+    /// A buffer of its own over `len` bytes at `offset` of a [`Kind::Block`], so that no access beyond its end finds what
+    /// lies beside it. `token` is dropped when nothing uses the part any more.
+    ///
+    /// # Errors
+    /// `InvalidUse` for a range that is not inside or not aligned; what the driver reports.
+    pub fn part(
+        block: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        token: Box<dyn Send + Sync>,
+    ) -> Result<Arc<Self>, Error> {
+        let handles = match block.exportable {
+            true => OPAQUE_FD,
+            false => vk::ExternalMemoryHandleTypeFlags::empty(),
+        };
+        // Until it is bound, its end is that of a buffer without memory.
+        let mut new = Self::with_buffer(&block.device, len, handles)?;
+        let needs = new.requirements();
+        if !offset.is_multiple_of(needs.alignment) || !block.holds(offset, needs.size) {
+            return Err(Error::InvalidUse("the range of a part"));
+        }
+        // SAFETY: the block is alive and stays so with the part; the range is inside and aligned (checked above), and its
+        // type suits every buffer of this usage: the block's own one has the same.
+        unsafe {
+            let raw = &block.device.raw;
+            raw.bind_buffer_memory(new.buffer, block.memory, offset)
+        }
+        .map_err(error::object("vkBindBufferMemory"))?;
+        new.base = offset;
+        new.memory = block.memory;
+        new.whole = Some(Whole {
+            _memory: Arc::clone(block),
+            _token: token,
+        });
+        Ok(Arc::new(new))
+    }
+
+    fn allocate_local(
+        device: &Arc<Device>,
+        len: u64,
+        export: Option<&Export>,
+    ) -> Result<Arc<Self>, Error> {
+        let handles = match export {
+            Some(_) => OPAQUE_FD,
+            None => vk::ExternalMemoryHandleTypeFlags::empty(),
+        };
         let mut new = Self::with_buffer(device, len, handles)?;
-        new.exportable = device.export.is_some();
+        new.exportable = export.is_some();
         let needs = new.requirements();
         let kind = local_type(device, needs.memory_type_bits)?;
-        let mut export = vk::ExportMemoryAllocateInfo::default().handle_types(handles);
+        let mut exported = vk::ExportMemoryAllocateInfo::default().handle_types(handles);
         let mut dedicated = vk::MemoryDedicatedAllocateInfo::default().buffer(new.buffer);
         let mut allocate = vk::MemoryAllocateInfo::default()
             .allocation_size(needs.size)
             .memory_type_index(kind);
-        if let Some(how) = &device.export {
-            allocate = allocate.push_next(&mut export);
+        if let Some(how) = export {
+            allocate = allocate.push_next(&mut exported);
             if how.dedicated {
                 allocate = allocate.push_next(&mut dedicated);
             }
@@ -194,6 +240,8 @@ impl Memory {
             exportable: false,
             origin: None,
             mapping: None,
+            base: 0,
+            whole: None,
             heir: OnceLock::new(),
         })
     }

@@ -19,8 +19,24 @@ pub struct Memory {
     pub(crate) exportable: bool,
     pub(crate) origin: Option<Origin>,
     pub(crate) mapping: Option<Mapping>,
+    /// Where the buffer begins in the device's memory.
+    pub(crate) base: u64,
+    /// Whose memory the buffer is bound to, if it is a part, and what is dropped with it.
+    pub(crate) whole: Option<Whole>,
     /// Whoever drops the last Arc pays for its end unless there is one.
     pub(crate) heir: OnceLock<Heir>,
+}
+
+/// What a part belongs to.
+pub(crate) struct Whole {
+    pub(crate) _memory: Arc<Memory>,
+    pub(crate) _token: Box<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Whole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Whole").field(&self._memory).finish()
+    }
 }
 
 /// Where allocated memory lies.
@@ -28,6 +44,8 @@ pub struct Memory {
 pub enum Kind {
     /// With the device, and exportable where [`Device::exports`].
     DeviceLocal,
+    /// With the device; [`Memory::part`] works, and it is exportable where that allows it.
+    Block,
     /// As [`Kind::HostVisible`], but the device's own where the host can reach that: quick for the device to read, slow
     /// for the host.
     Near,
@@ -103,7 +121,9 @@ impl Memory {
     /// Whether two ranges of equal length share bytes: of the same memory, or of imports of one file.
     pub(crate) fn overlaps(&self, offset: u64, other: &Self, other_offset: u64, len: u64) -> bool {
         let apart = match (&self.origin, &other.origin) {
-            _ if self.memory == other.memory => Some(0),
+            _ if self.memory == other.memory => {
+                Some(i128::from(other.base) - i128::from(self.base))
+            }
             (Some(mine), Some(theirs)) => mine.distance(theirs),
             _ => None,
         };
@@ -116,6 +136,12 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if let Some(whole) = self.whole.take() {
+            // SAFETY: a batch in flight holds an Arc of this memory, so no work uses the buffer.
+            unsafe { self.device.raw.destroy_buffer(self.buffer, None) };
+            drop(whole);
+            return;
+        }
         let heir = self.heir.take();
         let remains = Remains {
             name: heir.as_ref().map_or(0, |heir| heir.name),

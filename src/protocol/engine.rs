@@ -17,8 +17,6 @@ pub enum ChunkSource {
         /// Offset in the arena, bytes.
         offset: u64,
     },
-    /// Device memory that the engine allocates and clears.
-    Device,
     /// The whole of a memfd, which rides along as a descriptor.
     File,
 }
@@ -70,7 +68,9 @@ pub enum ToEngine {
         /// Which.
         chunk: ChunkId,
     },
-    /// A buffer was cut from a chunk, which is the session's or shared by its owner. Not answered: it is on its way before the client hears of the buffer.
+    /// A buffer was cut from a chunk, which is the session's or shared by its owner, or from a block. Of a block it takes
+    /// the length rounded up to [`crate::limits::BUFFER_ALIGNMENT`]; when it was freed and nothing uses it any more,
+    /// [`FromEngine::Scrubbed`] follows. Not answered: it is on its way before the client hears of the buffer.
     AddBuffer {
         /// Owner.
         session: SessionId,
@@ -178,6 +178,18 @@ pub enum ToEngine {
         streams: u32,
         /// Submits that are not over; one beyond it fails with `LimitReached`.
         submits: u32,
+    },
+    /// Make a block of device memory and clear it; answered by [`FromEngine::BlockReady`] or [`FromEngine::BlockFailed`].
+    AddBlock {
+        /// Its name; no chunk has it.
+        chunk: ChunkId,
+        /// Length, bytes.
+        bytes: u64,
+    },
+    /// A block is given up; it goes when nothing in flight uses it. Answered by [`FromEngine::BlockRemoved`].
+    RemoveBlock {
+        /// Which.
+        chunk: ChunkId,
     },
 }
 
@@ -330,6 +342,32 @@ pub enum FromEngine {
         session: SessionId,
         /// Which.
         chunk: ChunkId,
+    },
+    /// A block is there, and zero.
+    BlockReady {
+        /// Which.
+        chunk: ChunkId,
+    },
+    /// A block could not be made.
+    BlockFailed {
+        /// Which.
+        chunk: ChunkId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        text: String,
+    },
+    /// The device has the memory of a block back.
+    BlockRemoved {
+        /// Which.
+        chunk: ChunkId,
+    },
+    /// Pieces of a block are zero again: their buffers are freed, and no work uses them.
+    Scrubbed {
+        /// Which.
+        chunk: ChunkId,
+        /// Where each began, at most [`crate::limits::MAX_SCRUBBED`] of them.
+        offsets: Vec<u64>,
     },
 }
 

@@ -145,6 +145,11 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// All live values.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     /// All live values with their handles.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         (0u32..)

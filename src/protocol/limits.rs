@@ -51,6 +51,8 @@ pub const MAX_GROUPS_PER_UID: usize = 64;
 pub const MAX_PROGRAMS: usize = 4096;
 /// Buffers of a session.
 pub const MAX_BUFFERS: usize = 65_536;
+/// Pieces of memory that one message calls clean.
+pub const MAX_SCRUBBED: usize = 256;
 /// Shareable buffers of all sessions: the daemon keeps a descriptor of each.
 pub const MAX_SHARES: usize = 512;
 /// The same of one UID other than root.

@@ -1,5 +1,6 @@
 //! The engine alone, driven as vkmpsd drives it: by its control socket, its ledger and one client's rings.
 
+mod blocks;
 mod process;
 
 use process::{Engine, Worker};

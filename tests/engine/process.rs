@@ -228,6 +228,50 @@ impl Worker {
         self.push(&commands)
     }
 
+    /// Runs commands to their end.
+    pub(crate) fn run(&mut self, build: impl FnOnce(&mut Encoder)) {
+        let mut commands = Encoder::default();
+        build(&mut commands);
+        let value = self.push(&commands);
+        self.wait(value);
+    }
+
+    /// Submits a dispatch over a buffer that may be shorter than what the dispatch works on.
+    pub(crate) fn submit_over(&mut self, buffer: BufferId, bytes: u64, groups: u32) -> u64 {
+        let mut commands = Encoder::default();
+        let data = [binding(0, buffer, 0, bytes, Access::ReadWrite)];
+        let push = ITERATIONS.to_le_bytes();
+        let encoded = commands.dispatch(PROGRAM, [groups, 1, 1], [0; 3], &push, &data);
+        encoded.expect("a command within the limits");
+        self.push(&commands)
+    }
+
+    /// Tells the engine that a buffer lies in a block.
+    pub(crate) fn cut(&self, engine: &Engine, index: u32, block: ChunkId, offset: u64) -> BufferId {
+        let buffer = BufferId(pack(index, 1));
+        let add = ToEngine::AddBuffer {
+            session: self.session,
+            buffer,
+            chunk: block,
+            offset,
+            bytes: BUFFER_BYTES,
+            grant: Grant::ReadWrite,
+        };
+        engine.say(&add, &[]);
+        // Rings and control socket are read in no particular order.
+        engine.ping(u64::from(index));
+        buffer
+    }
+
+    /// What is in a buffer, fetched by the device.
+    pub(crate) fn words(&mut self, buffer: BufferId) -> Vec<u32> {
+        self.run(|commands| commands.copy(buffer, 0, BUFFER, 0, BUFFER_BYTES));
+        let mut bytes = vec![0; usize::try_from(BUFFER_BYTES).expect("it fits")];
+        self.arena.read(0, &mut bytes);
+        let words = bytes.as_chunks::<4>().0.iter();
+        words.map(|word| u32::from_le_bytes(*word)).collect()
+    }
+
     /// Submits what the engine refuses.
     pub(crate) fn submit_nonsense(&mut self) -> u64 {
         let mut commands = Encoder::default();
@@ -339,7 +383,7 @@ static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 /// The first entry of the table that a session's handles are in.
 const PROGRAM: ProgramId = ProgramId(1 << 32);
 const BUFFER: BufferId = BufferId(1 << 32);
-const BUFFER_BYTES: u64 = 64 * 1024;
+pub(crate) const BUFFER_BYTES: u64 = 64 * 1024;
 const CHUNK_BYTES: u64 = 256 * 1024;
 /// A dispatch of so many takes milliseconds on lavapipe.
 const ITERATIONS: u32 = 65_535;

@@ -30,7 +30,7 @@ pub(super) fn to_engine(samples: &mut Vec<Sample>) {
         "to_engine_remove_session",
         &ToEngine::RemoveSession { session },
     );
-    let (arena, device) = (ChunkSource::Arena { offset: 1 << 20 }, ChunkSource::Device);
+    let arena = ChunkSource::Arena { offset: 1 << 20 };
     add(
         "to_engine_add_chunk_arena",
         &ToEngine::AddChunk {
@@ -40,15 +40,9 @@ pub(super) fn to_engine(samples: &mut Vec<Sample>) {
             source: arena,
         },
     );
-    add(
-        "to_engine_add_chunk_device",
-        &ToEngine::AddChunk {
-            session,
-            chunk,
-            bytes: 1 << 22,
-            source: device,
-        },
-    );
+    let bytes = 1 << 24;
+    add("to_engine_add_block", &ToEngine::AddBlock { chunk, bytes });
+    add("to_engine_remove_block", &ToEngine::RemoveBlock { chunk });
     add(
         "to_engine_add_chunk_file",
         &ToEngine::AddChunk {
@@ -213,6 +207,24 @@ pub(super) fn from_engine(samples: &mut Vec<Sample>) {
     add(
         "from_engine_demoted",
         &FromEngine::Demoted { session, demoted },
+    );
+    add("from_engine_block_ready", &FromEngine::BlockReady { chunk });
+    add(
+        "from_engine_block_failed",
+        &FromEngine::BlockFailed {
+            chunk,
+            code: ErrorCode::OutOfDeviceMemory,
+            text: text(),
+        },
+    );
+    add(
+        "from_engine_block_removed",
+        &FromEngine::BlockRemoved { chunk },
+    );
+    let offsets = vec![0, 256, 1 << 33];
+    add(
+        "from_engine_scrubbed",
+        &FromEngine::Scrubbed { chunk, offsets },
     );
     add(
         "from_engine_chunk_removed",

@@ -42,8 +42,8 @@ fn the_bytes_of_every_message_are_those_of_the_golden_vectors() {
 fn there_is_a_golden_vector_of_every_kind_of_message() {
     assert_eq!(kinds(Kind::Client, client_kind), 11);
     assert_eq!(kinds(Kind::Daemon, daemon_kind), 10);
-    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 19);
-    assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 14);
+    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 21);
+    assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 18);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
     assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 4);
 }
@@ -73,12 +73,13 @@ kind!(
 kind!(
     to_engine_kind, ToEngine: Reserved, Start, AddSession, RemoveSession, AddChunk, RemoveChunk, AddBuffer, RemoveBuffer,
     AddPipeline, RemovePipeline, AddProgram, RemoveProgram, Stop, SetPriority, Ping,
-    SetClientShare, SetUserShare, SetPolicy, SetSessionLimits
+    SetClientShare, SetUserShare, SetPolicy, SetSessionLimits, AddBlock, RemoveBlock
 );
 
 kind!(
     from_engine_kind, FromEngine: Reserved, Ready, StartFailed, SessionRemoved, ChunkReady, ChunkFailed, PipelineReady,
-    PipelineFailed, SessionFault, SubmitRefused, DeviceLost, Pong, Demoted, ChunkRemoved
+    PipelineFailed, SessionFault, SubmitRefused, DeviceLost, Pong, Demoted, ChunkRemoved, BlockReady, BlockFailed, BlockRemoved,
+    Scrubbed
 );
 
 kind!(to_compiler_kind, ToCompiler: Reserved, Compile);

@@ -12,6 +12,12 @@ pub(super) struct EngineModel {
     pub(super) sessions: BTreeMap<SessionId, Priority>,
     pub(super) chunks: BTreeMap<(SessionId, ChunkId), u64>,
     pub(super) buffers: BTreeMap<(SessionId, BufferId), (ChunkId, u64, u64)>,
+    /// Blocks, with the user of each once it has one.
+    pub(super) blocks: BTreeMap<ChunkId, (u64, Option<u32>)>,
+    /// Block, offset and length of what is not clean.
+    pub(super) dirty: BTreeSet<(ChunkId, u64, u64)>,
+    /// Users of sessions.
+    owners: BTreeMap<SessionId, u32>,
     pub(super) pipelines: BTreeSet<ProgramHash>,
     /// What it was told last.
     pub(super) policy: Option<ToEngine>,
@@ -46,7 +52,8 @@ impl World {
 
     pub(super) fn kill_engine(&mut self, suspects: &[ProgramHash]) {
         if self.engine.take().is_some() {
-            self.jobs.retain(|job| !matches!(job, Job::Engine(_)));
+            self.jobs
+                .retain(|job| !matches!(job, Job::Engine(_) | Job::Scrub(..)));
             let suspects = suspects.to_vec();
             self.input(Input::EngineGone {
                 reason: "killed".to_owned(),
@@ -71,6 +78,7 @@ impl World {
             } => {
                 assert!(engine.policy.is_some(), "an engine that knows no policy");
                 assert!(engine.users.contains_key(uid), "a session of a stranger");
+                engine.owners.insert(*session, *uid);
                 engine.shares.insert(*session, (*weight, *cap_percent));
                 engine.counts.insert(*session, (256, 32_768));
                 assert!(engine.sessions.insert(*session, *priority).is_none());
@@ -83,7 +91,14 @@ impl World {
             ToEngine::RemoveSession { session } => {
                 assert!(engine.sessions.remove(session).is_some());
                 engine.chunks.retain(|(owner, _), _| owner != session);
-                engine.buffers.retain(|(owner, _), _| owner != session);
+                let mut freed = Vec::new();
+                engine.buffers.retain(|(owner, _), place| {
+                    let of_session = owner == session;
+                    freed.extend(of_session.then_some(*place));
+                    !of_session
+                });
+                let drained = freed.into_iter().filter_map(|place| engine.drain(place));
+                self.jobs.extend(drained);
                 self.jobs.push_back(Job::Engine(message));
             }
             ToEngine::AddChunk {
@@ -115,6 +130,22 @@ impl World {
                 bytes,
                 grant: _,
             } => {
+                let end = offset + bytes.next_multiple_of(256);
+                if let Some((block_bytes, user)) = engine.blocks.get_mut(chunk) {
+                    let uid = engine.owners[session];
+                    assert_eq!(*user.get_or_insert(uid), uid, "users share a block");
+                    assert!(end <= *block_bytes);
+                    let apart = |start: u64, length: u64| start + length <= *offset || end <= start;
+                    for (other, start, length) in engine.buffers.values() {
+                        assert!(other != chunk || apart(*start, length.next_multiple_of(256)));
+                    }
+                    for (other, start, length) in &engine.dirty {
+                        assert!(other != chunk || apart(*start, *length), "it is not clean");
+                    }
+                    let placed = (*chunk, *offset, *bytes);
+                    assert!(engine.buffers.insert((*session, *buffer), placed).is_none());
+                    return;
+                }
                 let of_chunk = |((_, other), bytes): (&(SessionId, ChunkId), &u64)| {
                     (other == chunk).then_some(*bytes)
                 };
@@ -131,7 +162,9 @@ impl World {
                 assert!(engine.buffers.insert((*session, *buffer), placed).is_none());
             }
             ToEngine::RemoveBuffer { session, buffer } => {
-                assert!(engine.buffers.remove(&(*session, *buffer)).is_some());
+                let place = engine.buffers.remove(&(*session, *buffer));
+                let drained = engine.drain(place.expect("a buffer that the engine has"));
+                self.jobs.extend(drained);
                 // Freed by its owner, or revoked.
                 for link in self.links.values_mut() {
                     if link.session == Some(*session) {
@@ -178,6 +211,12 @@ impl World {
                 let share = (*weight, *cap_percent, *reserve_percent);
                 engine.users.insert(*uid, share);
             }
+            ToEngine::AddBlock { .. } => self.jobs.push_back(Job::Engine(message)),
+            ToEngine::RemoveBlock { chunk } => {
+                assert!(engine.blocks.remove(chunk).is_some());
+                engine.dirty.retain(|(block, ..)| block != chunk);
+                self.jobs.push_back(Job::Engine(message));
+            }
             ToEngine::Start | ToEngine::Ping { .. } | ToEngine::Reserved => {
                 panic!("not the broker's to send")
             }
@@ -211,6 +250,16 @@ impl World {
                 text,
             },
             ToEngine::RemoveChunk { session, chunk } => FromEngine::ChunkRemoved { session, chunk },
+            ToEngine::AddBlock { chunk, bytes } if succeed => {
+                engine.blocks.insert(chunk, (bytes, None));
+                FromEngine::BlockReady { chunk }
+            }
+            ToEngine::AddBlock { chunk, .. } => FromEngine::BlockFailed {
+                chunk,
+                code: ErrorCode::OutOfDeviceMemory,
+                text,
+            },
+            ToEngine::RemoveBlock { chunk } => FromEngine::BlockRemoved { chunk },
             ToEngine::AddPipeline { hash, .. } if succeed => {
                 engine.pipelines.insert(hash);
                 FromEngine::PipelineReady { hash }
@@ -222,5 +271,24 @@ impl World {
             }
             _ => return None,
         })
+    }
+}
+
+impl EngineModel {
+    /// A buffer was freed: what has to be done if it was in a block.
+    fn drain(&mut self, (chunk, offset, bytes): (ChunkId, u64, u64)) -> Option<Job> {
+        self.blocks.get(&chunk)?;
+        self.dirty
+            .insert((chunk, offset, bytes.next_multiple_of(256)));
+        Some(Job::Scrub(chunk, offset))
+    }
+
+    /// What vkmpsd is told of a piece that is clean, if its block is still there.
+    pub(super) fn scrub(&mut self, chunk: ChunkId, offset: u64) -> Option<FromEngine> {
+        self.blocks.get(&chunk)?;
+        self.dirty
+            .retain(|(block, start, _)| (*block, *start) != (chunk, offset));
+        let offsets = vec![offset];
+        Some(FromEngine::Scrubbed { chunk, offsets })
     }
 }

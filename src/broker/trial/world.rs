@@ -20,6 +20,8 @@ pub(super) enum Job {
     Copy(ConnectionId, Source),
     Compile(ProgramHash),
     Engine(ToEngine),
+    /// A freed piece of a block.
+    Scrub(ChunkId, u64),
 }
 
 #[derive(Debug, Default)]
@@ -284,6 +286,13 @@ impl World {
                     _ => CompileFailure::TimedOut,
                 };
                 Input::CompileFailed { hash, failure }
+            }
+            Job::Scrub(chunk, offset) => {
+                let engine = self.engine.as_mut();
+                match engine.and_then(|engine| engine.scrub(chunk, offset)) {
+                    Some(reply) => Input::Engine(reply),
+                    None => return,
+                }
             }
             Job::Engine(message) => match self.engine_reply(&message, succeed) {
                 Some(reply) => Input::Engine(reply),
