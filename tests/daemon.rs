@@ -6,6 +6,7 @@ use crate::log::Log;
 use crate::patience::{PATIENCE, eventually};
 use crate::processes::Process;
 use nix::sys::signal::Signal;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -224,6 +225,32 @@ pub fn command_with_engine(folder: &Path, engine: &Path) -> Command {
         .env_remove("RUST_LOG");
     choose_driver(&mut command);
     command
+}
+
+/// A daemon with descriptor 3 passed as systemd does it; `LISTEN_PID` must be its own pid, hence the shell.
+pub fn inheriting(folder: &Path, listener: OwnedFd) -> Command {
+    let plain = command(folder);
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args([
+            "-c",
+            // Who runs the tests in the background of a shell has it ignored.
+            r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec env --default-signal=QUIT "$@""#,
+            "sh",
+        ])
+        .stdin(Stdio::from(listener));
+    shell
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .arg("-l")
+        .arg("-s")
+        .arg(folder.join(SOCKET));
+    shell.envs(
+        plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    shell
 }
 
 /// Lets a program see the software driver only, unless the environment names another one.

@@ -79,7 +79,8 @@ fn client(samples: &mut Vec<Sample>) {
         priority: Priority::Realtime,
         name: "görl".to_owned(),
         wish: Wish {
-            memory: Some(Amount::Percent(25)),
+            memory_bytes: Some(2 << 30),
+            memory_percent: Some(25),
             cap_percent: Some(30),
         },
         group: None,

@@ -71,7 +71,7 @@ fn hold(bytes: u64) -> Outcome {
 }
 
 /// Opens a session and does what its parent says, one line an order, one line an answer: `add` adds vectors and checks
-/// the result, `id` is the session's number.
+/// the result, `id` is the session's number, `quota` its memory, its cap and its priority.
 fn session(name: &str) -> Outcome {
     let client = match Client::builder().name(name).connect() {
         Ok(client) => client,
@@ -86,6 +86,11 @@ fn session(name: &str) -> Outcome {
                 Err(error) => format!("failed {:?}", error.code()),
             })?,
             "id" => say(&client.session().to_string())?,
+            "quota" => {
+                let quota = client.quota()?;
+                let (memory, cap) = (quota.shared_bytes.1, quota.cap_percent);
+                say(&format!("quota {memory} {cap} {}", quota.priority.name()))?;
+            }
             order => return Err(format!("unknown order {order:?}").into()),
         }
     }

@@ -179,7 +179,7 @@ impl Broker {
             programs: Table::default(),
             pending: None,
             demoted: false,
-            wish: wish.into(),
+            wish: ClientSettings::of_wish(wish),
             own: ClientSettings::default(),
             set: ClientSettings::default(),
             limits: ClientSettings::default().limits(self.memory_total()),

@@ -206,13 +206,18 @@ impl ClientChanges {
     }
 }
 
-impl From<Wish> for ClientSettings {
-    fn from(wish: Wish) -> Self {
-        Self {
-            memory: wish.memory,
+impl ClientSettings {
+    /// What a client wishes for: an amount of memory may be bytes, or a part, or both.
+    pub(crate) fn of_wish(wish: Wish) -> [Self; 2] {
+        let memory = |amount| Self {
+            memory: amount,
             cap_percent: wish.cap_percent,
             ..Self::default()
-        }
+        };
+        [
+            memory(wish.memory_bytes.map(Amount::Bytes)),
+            memory(wish.memory_percent.map(Amount::Percent)),
+        ]
     }
 }
 

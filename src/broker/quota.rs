@@ -123,8 +123,9 @@ impl Broker {
             .map_or(&nobody, |user| &user.groups);
         let policy = self.config.of_client(uid, groups, &self.quotas.defaults);
         let granted = set.or(policy).limits(total);
-        let wanted = granted.tightened(&session.wish, total);
-        self.within_group(session, wanted.tightened(&own, total))
+        let wanted = session.wish.iter().chain([&own]);
+        let wanted = wanted.fold(granted, |limits, wish| limits.tightened(wish, total));
+        self.within_group(session, wanted)
     }
 
     /// Memory that is about to be given to a session. `Err` changes nothing.

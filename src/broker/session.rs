@@ -55,7 +55,7 @@ pub(crate) struct Session {
     /// Whether its work runs one lane lower than its priority, for want of budget.
     pub(crate) demoted: bool,
     /// What it asked for.
-    pub(crate) wish: ClientSettings,
+    pub(crate) wish: [ClientSettings; 2],
     /// What its own user tightened since.
     pub(crate) own: ClientSettings,
     /// What an administrator set for it.

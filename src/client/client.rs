@@ -11,12 +11,14 @@ use crate::handshake::{self, Greeting};
 use crate::program::ProgramBuilder;
 use crate::stream::Stream;
 use crate::submission::Submission;
+use crate::wishes::Wishes;
 use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use vkmps_protocol::ErrorCode;
 use vkmps_protocol::limits::MAX_NAME_BYTES;
 use vkmps_protocol::message::{ClientMessage, DaemonMessage, DeviceDescription, Priority};
-use vkmps_protocol::quota::{Quota, Wish};
+use vkmps_protocol::quota::{Amount, Quota};
 use vkmps_protocol::token::{NoToken, Pass, Token};
 
 /// A session with the daemon. Clones are the same session; it ends when the last clone and everything made from it are
@@ -45,8 +47,7 @@ impl Client {
         Builder {
             socket: None,
             name: None,
-            priority: Priority::default(),
-            wish: Wish::default(),
+            wishes: Wishes::default(),
             session: None,
             token: None,
         }
@@ -146,8 +147,7 @@ impl Client {
 pub struct Builder {
     socket: Option<PathBuf>,
     name: Option<String>,
-    priority: Priority,
-    wish: Wish,
+    wishes: Wishes,
     session: Option<Result<Token, NoToken>>,
     token: Option<Pass>,
 }
@@ -165,9 +165,23 @@ impl Builder {
         self
     }
 
-    /// The priority to ask for; policy may grant less.
+    /// The priority to ask for, instead of `Medium`; policy may grant less. `VKMPS_CLIENT_PRIORITY` can lower it, or name
+    /// the one to ask for where the program does not.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.wishes.priority(priority);
+        self
+    }
+
+    /// Memory that the session gets at most; policy may grant less. `VKMPS_DEVICE_MEM_LIMIT` can lower it.
+    pub fn memory_limit(mut self, amount: Amount) -> Self {
+        self.wishes.memory(amount);
+        self
+    }
+
+    /// Percent of the device's time that the session gets at most, 1 to 100; policy may grant less.
+    /// `VKMPS_ACTIVE_THREAD_PERCENTAGE` can lower it.
+    pub fn active_thread_percentage(mut self, percent: u8) -> Self {
+        self.wishes.cap(percent);
         self
     }
 
@@ -188,16 +202,22 @@ impl Builder {
     /// # Errors
     /// `NoDaemon`, `DaemonFull`, `VersionMismatch`, `PermissionDenied`, `Draining`, `NoDevice`, `DaemonLost` when it
     /// closed the connection, `Timeout` after 30 s without an answer, `InvalidArgument` for a path that cannot be a
-    /// socket's or an environment that makes no sense, `SessionOver` when the session of `VKMPS_SESSION` is.
+    /// socket's, for limits and an environment that make no sense, `SessionOver` when the session of `VKMPS_SESSION` is.
     pub fn connect(self) -> Result<Client, Error> {
+        let mut wishes = self.wishes;
+        wishes.tighten_by_environment()?;
+        if !wishes.limits.is_valid() {
+            let text = "a limit is no 0, and a percentage at most 100";
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
         let path = self.socket.unwrap_or_else(environment::socket);
         let name = self.name.unwrap_or_else(program_name);
         let opened = handshake::open(
             &path,
             Greeting {
                 name: cut(name),
-                priority: self.priority,
-                wish: self.wish,
+                priority: wishes.priority.unwrap_or_default(),
+                wish: wishes.limits,
                 group: environment::group(self.session)?,
                 pass: environment::pass(self.token)?,
             },

@@ -57,6 +57,7 @@ mod stream;
 mod streams;
 mod submission;
 mod usage;
+mod wishes;
 
 pub use batch::Batch;
 pub use buffer::{Buffer, Memory};

@@ -180,8 +180,10 @@ impl fmt::Display for Excess {
 /// Limits that a client sets itself when it connects; it gets the tighter of these and of what policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Wish {
-    /// Most memory.
-    pub memory: Option<Amount>,
+    /// Most memory, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Most memory, percent of what there is; where both are set, both hold.
+    pub memory_percent: Option<u8>,
     /// Most of the device's time, percent.
     pub cap_percent: Option<u8>,
 }
@@ -189,7 +191,8 @@ pub struct Wish {
 impl Wish {
     /// Whether its values are within their bounds.
     pub fn is_valid(&self) -> bool {
-        self.memory.is_none_or(Amount::is_valid)
+        self.memory_bytes.is_none_or(|bytes| bytes > 0)
+            && self.memory_percent.is_none_or(|part| CAPS.contains(&part))
             && self.cap_percent.is_none_or(|cap| CAPS.contains(&cap))
     }
 }

@@ -8,6 +8,7 @@
 
 static vkmps_client_t *(*const connect_)(const char *) = vkmps_connect;
 static vkmps_client_t *(*const connect_with_priority_)(const char *, int) = vkmps_connect_with_priority;
+static vkmps_client_t *(*const connect_with_limits_)(const char *, int, uint64_t, uint32_t) = vkmps_connect_with_limits;
 static void (*const disconnect_)(vkmps_client_t *) = vkmps_disconnect;
 static vkmps_program_t (*const register_)(vkmps_client_t *, const void *, size_t, const char *) = vkmps_register_program;
 static vkmps_buffer_t (*const alloc_)(vkmps_client_t *, uint64_t, uint32_t) = vkmps_alloc_buffer;
@@ -77,6 +78,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < COUNT; i++)
         ones[i] = 1;
     CHECK(!connect_("/nonexistent/vkmps.sock") && vkmps_last_error_code() == VKMPS_ERROR_NO_DAEMON);
+    CHECK(!connect_with_limits_(NULL, 1, 0, 101) && vkmps_last_error_code() == VKMPS_ERROR_INVALID_ARGUMENT);
+    vkmps_client_t *limited = connect_with_limits_(NULL, 1, 1 << 20, 50);
+    CHECK(limited && !vkmps_alloc_buffer(limited, 2 << 20, VKMPS_BUFFER_USAGE_STORAGE));
+    CHECK(vkmps_last_error_code() == VKMPS_ERROR_LIMIT_REACHED);
+    vkmps_disconnect(limited);
     CHECK(!connect_with_priority_(NULL, 17) && vkmps_last_error_code() == VKMPS_ERROR_INVALID_ARGUMENT);
     for (int i = 0; i < 4; i++) {
         vkmps_client_t *client = connect_with_priority_(NULL, priorities[i]);

@@ -11,12 +11,12 @@ use std::thread;
 use std::time::Duration;
 use vkmps::Client;
 use vkmps_ipc::socket::Seqpacket;
-use vkmps_tests::daemon::{CONFIG, Daemon, spawn};
+use vkmps_tests::daemon::{CONFIG, Daemon, inheriting, spawn};
 use vkmps_tests::folder::Folder;
 use vkmps_tests::kernels::Adder;
 use vkmps_tests::log::Log;
 
-use crate::sockets::{exit, inheriting};
+use crate::sockets::exit;
 
 #[test]
 fn an_idle_daemon_of_systemd_leaves_and_comes_back_without_turning_anyone_away() {

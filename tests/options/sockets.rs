@@ -2,13 +2,11 @@
 
 use nix::sys::signal::Signal;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use vkmps::Client;
 use vkmps_ipc::socket::Seqpacket;
-use vkmps_tests::daemon::{Daemon, SOCKET, command, spawn};
+use vkmps_tests::daemon::{Daemon, SOCKET, command, inheriting, spawn};
 use vkmps_tests::folder::Folder;
 use vkmps_tests::kernels::Adder;
 use vkmps_tests::patience::eventually;
@@ -118,32 +116,6 @@ fn the_socket_and_its_lock_are_for_the_daemons_user_and_group() {
     assert_eq!(mode & 0o007, 0, "others may connect: {mode:o}");
     let lock = fs::read_to_string(daemon.socket().with_extension("sock.lock")).unwrap();
     assert_eq!(lock.trim(), daemon.process().0.to_string());
-}
-
-/// A daemon with descriptor 3 passed as systemd does it; `LISTEN_PID` must be its own pid, hence the shell.
-pub(crate) fn inheriting(folder: &Path, listener: OwnedFd) -> Command {
-    let plain = command(folder);
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args([
-            "-c",
-            // Who runs the tests in the background of a shell has it ignored.
-            r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec env --default-signal=QUIT "$@""#,
-            "sh",
-        ])
-        .stdin(Stdio::from(listener));
-    shell
-        .arg(plain.get_program())
-        .args(plain.get_args())
-        .arg("-l")
-        .arg("-s")
-        .arg(folder.join(SOCKET));
-    shell.envs(
-        plain
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    shell
 }
 
 pub(crate) fn exit(child: &mut std::process::Child) -> ExitStatus {

@@ -393,27 +393,54 @@ fn a_hello_with_limits_beyond_their_bounds_is_a_violation() {
     use vkmps_protocol::VERSION_MAJOR;
     use vkmps_protocol::quota::Wish;
     let bad = [
-        (Some(Amount::Bytes(0)), None),
-        (Some(Amount::Percent(0)), None),
-        (Some(Amount::Percent(101)), None),
-        (None, Some(0)),
-        (None, Some(101)),
+        (Some(0), None, None),
+        (None, Some(0), None),
+        (None, Some(101), None),
+        (None, None, Some(0)),
+        (None, None, Some(101)),
     ];
-    for (memory, cap_percent) in bad {
+    for (memory_bytes, memory_percent, cap_percent) in bad {
         let mut world = World::with_engine();
         let conn = world.connect(1000);
         let ClientMessage::Hello(mut message) = hello(VERSION_MAJOR, Priority::Low) else {
             panic!("it is a hello");
         };
         message.wish = Wish {
-            memory,
+            memory_bytes,
+            memory_percent,
             cap_percent,
         };
+        let wish = message.wish;
         world.ask(conn, ClientMessage::Hello(message));
-        assert!(
-            !world.links.contains_key(&conn),
-            "{memory:?} {cap_percent:?}"
-        );
+        assert!(!world.links.contains_key(&conn), "{wish:?}");
+    }
+}
+
+#[test]
+fn a_client_gets_no_more_than_it_wishes_for() {
+    use super::world::hello;
+    use vkmps_protocol::VERSION_MAJOR;
+    use vkmps_protocol::quota::Wish;
+    for (memory_bytes, memory_percent, most) in [
+        (Some(8 << 20), None, 8 << 20),
+        (None, Some(50), DEVICE_BYTES / 2),
+        (Some(8 << 20), Some(50), 8 << 20),
+        (Some(u64::MAX), Some(1), DEVICE_BYTES / 100),
+    ] {
+        let mut world = World::with_engine();
+        let conn = world.connect(1000);
+        let ClientMessage::Hello(mut message) = hello(VERSION_MAJOR, Priority::Low) else {
+            panic!("it is a hello");
+        };
+        message.wish = Wish {
+            memory_bytes,
+            memory_percent,
+            cap_percent: Some(30),
+        };
+        world.ask(conn, ClientMessage::Hello(message));
+        world.work_off();
+        assert_eq!(limits_of(&world, conn).memory.device, most);
+        assert_eq!(limits_of(&world, conn).cap_percent, 30);
     }
 }
 

@@ -116,6 +116,13 @@ vkmps_client_t *vkmps_connect(const char *socket_path);
 /* As vkmps_connect with a vkmps_priority_t; policy may grant less. */
 vkmps_client_t *vkmps_connect_with_priority(const char *socket_path, int priority);
 
+/* As vkmps_connect_with_priority, with limits that the client sets itself: memory in bytes, and percent of the device's time;
+ * 0 is no limit of its own. Policy may grant less, and so may the environment: VKMPS_DEVICE_MEM_LIMIT ("2G", "25%"),
+ * VKMPS_ACTIVE_THREAD_PERCENTAGE and VKMPS_CLIENT_PRIORITY ("low", "medium", "high", "realtime") count for all functions
+ * that connect. INVALID_ARGUMENT for values that make no sense, there too. */
+vkmps_client_t *vkmps_connect_with_limits(const char *socket_path, int priority, uint64_t memory,
+                                          uint32_t active_thread_percentage);
+
 /* Ends the session and frees the client with its programs and buffers. Does not wait for submits; async handles stay
  * valid and keep the session's connection open until they are freed. NULL is ignored. */
 void vkmps_disconnect(vkmps_client_t *client);
