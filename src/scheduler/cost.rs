@@ -44,7 +44,8 @@ pub(crate) struct Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Costs {
     kinds: Vec<Kind>,
-    next: usize,
+    /// The slot that was last given to another kind.
+    replaced: usize,
 }
 
 /// What was learned from other clients' work: where a client's first job of a kind begins.
@@ -53,7 +54,7 @@ pub(crate) struct Priors {
     lengths: Vec<(u64, u64)>,
 }
 
-/// Times per work unit are 2^-[`FRACTION`] nanoseconds.
+/// What is known of one kind. Times per work unit are 2^-[`FRACTION`] nanoseconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kind {
     tag: u64,
@@ -62,7 +63,7 @@ struct Kind {
     /// Of whole jobs, or nearly whole ones: what cutting is compared with.
     whole: u64,
     /// Levels since its length was measured.
-    shared: u32,
+    shared_levels: u32,
     samples: u8,
     measured: bool,
     /// Pieces take nearly as long as the whole: cutting it only costs time.
@@ -97,9 +98,9 @@ impl Costs {
             return key(self.kinds.len() - 1, tag);
         }
         // A client with so many is no client that can be foreseen; memory has its bounds.
-        self.next = (self.next + 1) % KINDS;
-        self.kinds[self.next] = kind;
-        key(self.next, tag)
+        self.replaced = (self.replaced + 1) % KINDS;
+        self.kinds[self.replaced] = kind;
+        key(self.replaced, tag)
     }
 
     fn get(&self, key: KindKey) -> Option<&Kind> {
@@ -121,20 +122,15 @@ impl Costs {
         }
     }
 
-    /// Whether the length was measured, by a job alone on the device.
+    /// Whether the length was measured, by a job alone on the device; else it is a guess between bounds.
     pub(crate) fn is_measured(&self, key: KindKey) -> bool {
         self.get(key).is_some_and(|kind| kind.measured)
-    }
-
-    /// Whether nothing is known of a kind but bounds, or what others' work takes.
-    pub(crate) fn is_unknown(&self, key: KindKey) -> bool {
-        self.get(key).is_none_or(|kind| !kind.measured)
     }
 
     /// Whether the length should be measured again: what shares levels cannot be told apart.
     pub(crate) fn is_stale(&self, key: KindKey, units: u64) -> bool {
         self.get(key).is_some_and(|kind| {
-            kind.shared >= STALE && of_units(kind.length, units) >= WORTH_MEASURING_NS
+            kind.shared_levels >= STALE && of_units(kind.length, units) >= WORTH_MEASURING_NS
         })
     }
 
@@ -182,7 +178,7 @@ impl Costs {
             let weight = if kind.measured { MEMORY } else { 1 };
             kind.length = average(kind.length, level, weight);
             kind.measured |= telling;
-            kind.shared = 0;
+            kind.shared_levels = 0;
             priors.learn(kind.tag, kind.length);
         } else {
             let guess = (level.saturating_mul(256) / sample.slowdown.max(256)).max(part);
@@ -191,7 +187,7 @@ impl Costs {
                 length if kind.measured => length.clamp(part, level.max(part)),
                 length => average(length, guess, MEMORY),
             };
-            kind.shared = kind.shared.saturating_add(1);
+            kind.shared_levels = kind.shared_levels.saturating_add(1);
         }
         let weight = if kind.samples == 0 { 1 } else { MEMORY };
         kind.cost = average(kind.cost, part, weight);
@@ -229,7 +225,7 @@ impl Priors {
     }
 }
 
-/// Which of two lengths may share a level: the shorter would wait for the longer.
+/// Whether jobs of two lengths may share a level: the shorter would wait for the longer.
 pub(crate) fn alike(one_ns: u64, other_ns: u64) -> bool {
     let (less, more) = (one_ns.min(other_ns), one_ns.max(other_ns));
     more <= SHORT_NS || more <= less.saturating_mul(ALIKE)
@@ -281,6 +277,7 @@ const LONGEST_NS: u64 = 10_000_000_000;
 const MEMORY: u64 = 4;
 /// Kinds of work that are told apart in one client.
 const KINDS: usize = 64;
+/// Kinds of all clients that are remembered; a later one takes the place of an earlier one.
 const PRIORS: usize = 1024;
 /// A length is measured again after so many shared levels.
 const STALE: u32 = 256;
@@ -290,9 +287,11 @@ const WORTH_MEASURING_NS: u64 = 250_000;
 const TELLING_NS: u64 = 200_000;
 /// Below this, what levels cost outweighs what waiting for each other does.
 const SHORT_NS: u64 = 250_000;
+/// So many times the shorter one at most.
 const ALIKE: u64 = 4;
 /// Unknown jobs of fewer units are not cut for a first look.
 const EXPLORE_UNITS: u64 = 256;
+/// A first look is one of so many parts.
 const EXPLORE_PARTS: u64 = 16;
 /// 2^64 over the golden ratio: spreads what is multiplied by it.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -323,7 +322,7 @@ mod tests {
     fn a_wrong_guess_is_corrected_within_a_few_dispatches() {
         let (mut costs, mut priors) = (Costs::default(), Priors::default());
         let kind = costs.kind(work(64), &priors);
-        assert!(costs.is_unknown(kind));
+        assert!(!costs.is_measured(kind));
         costs.learn(kind, 64, alone(64, 5_000_000), &mut priors);
         assert_eq!(costs.predict(kind, 64).length_ns, 5_000_000);
         // It becomes ten times as long: other push constants, say.
@@ -341,7 +340,7 @@ mod tests {
         one.learn(kind, 64, alone(64, 640_000), &mut priors);
         let kind = other.kind(work(96), &priors);
         assert_eq!(other.predict(kind, 96).length_ns, 960_000);
-        assert!(other.is_unknown(kind), "but it is to be confirmed");
+        assert!(!other.is_measured(kind), "but it is to be confirmed");
         let small = other.kind(work(1), &priors);
         assert_eq!(other.predict(small, 1).length_ns, UNKNOWN_NS);
     }
@@ -405,7 +404,7 @@ mod tests {
                 ..work(64)
             };
             let kind = costs.kind(work, &priors);
-            assert!(costs.is_unknown(kind));
+            assert!(!costs.is_measured(kind));
         }
         assert_eq!(costs.kinds.len(), KINDS);
     }

@@ -37,9 +37,9 @@ pub(crate) struct Room {
 pub(crate) enum Measure {
     /// Not now.
     No,
-    /// If it never was known.
+    /// If it never was measured.
     Unknown,
-    /// Also if it was known, but long ago.
+    /// Also if it was, but long ago.
     Stale,
     /// The same, but only once nothing else runs.
     WhenQuiet,
@@ -104,7 +104,7 @@ impl Builder {
         self.pieces.is_empty()
     }
 
-    /// Whether its job has it to be measured.
+    /// Whether its only job is being measured.
     pub(crate) fn measures(&self) -> bool {
         self.solo
     }
@@ -141,7 +141,7 @@ impl Builder {
                 && stream
                     .head_hazards()
                     .any(|hazard| self.taken.iter().any(|other| hazard.conflicts(other)));
-            if conflict || self.measure(&head, visit.costs) {
+            if conflict || self.refuses_unmeasured(&head, visit.costs) {
                 break;
             }
             let units = cut(&head, visit);
@@ -187,14 +187,14 @@ impl Builder {
         taken
     }
 
-    /// Whether a job cannot have a place because it, or the one that is there, is to be measured.
-    fn measure(&mut self, head: &Pending, costs: &Costs) -> bool {
+    /// Whether a job has no place here because it is to be measured. One that has it is the level's only one.
+    fn refuses_unmeasured(&mut self, head: &Pending, costs: &Costs) -> bool {
         if self.room.measure == Measure::No {
             return false;
         }
         let left = head.work.units - head.done;
         let stale = self.room.measure != Measure::Unknown && costs.is_stale(head.kind, left);
-        if !stale && !costs.is_unknown(head.kind) {
+        if !stale && costs.is_measured(head.kind) {
             return false;
         }
         if !self.is_empty() {
