@@ -30,6 +30,8 @@ fn main() -> Outcome {
         ["hold", bytes] => hold(bytes.parse()?),
         ["owner", uid] => owner(uid.parse()?),
         ["reader", ticket] => reader(ticket),
+        ["hoard", seed] => hoard(seed.parse()?),
+        ["spy", ref processes @ ..] => spy(processes),
         ["connecting"] => connecting(),
         ["greeted"] => greeted(),
         ["registering"] => registering(),
@@ -130,6 +132,73 @@ fn reader(ticket: &str) -> Outcome {
     let reopened = std::fs::File::options().write(true).open(path);
     let reopened = reopened.map(drop).map_err(|error| error.kind());
     say(&format!("reopened {reopened:?}"))
+}
+
+/// Allocates, fills, computes with and frees memory of random sizes, for ever.
+fn hoard(seed: u64) -> Outcome {
+    let client = Client::connect()?;
+    let program = affine(&client, 3, 1);
+    let mut held = Vec::new();
+    // xorshift64
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for round in 0_u64.. {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let memory = [Memory::Shared, Memory::Device][usize::from(random & 1 == 0)];
+        let words = vec![1; usize::try_from(random % 100_000)? + 1];
+        let buffer = buffer_of(&client, memory, &words);
+        let submission = client.submit(affine_over(&program, &buffer))?;
+        held.push(buffer);
+        if random.is_multiple_of(3) {
+            submission.wait()?;
+            held.clear();
+        }
+        if round == 3 {
+            say("hoarding")?;
+        }
+    }
+    Ok(())
+}
+
+/// Tries to look into processes of somebody else.
+fn spy(processes: &[&str]) -> Outcome {
+    let files = [
+        "auxv",
+        "environ",
+        "io",
+        "maps",
+        "mem",
+        "numa_maps",
+        "pagemap",
+        "personality",
+        "smaps",
+        "stack",
+        "syscall",
+    ];
+    let folders = ["fd", "fdinfo", "map_files", "ns"];
+    let mut found = false;
+    for process in processes {
+        for name in files {
+            let path = format!("/proc/{process}/{name}");
+            let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut [0]));
+            if read.is_ok() {
+                found = true;
+                say(&format!("read {path}"))?;
+            }
+        }
+        for name in folders {
+            let path = format!("/proc/{process}/{name}");
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            for entry in entries {
+                if std::fs::File::open(entry.path()).is_ok() {
+                    found = true;
+                    say(&format!("opened {}", entry.path().display()))?;
+                }
+            }
+        }
+    }
+    say(if found { "that is all" } else { "nothing" })
 }
 
 /// One round, with what it needs from the rounds before.
