@@ -7,6 +7,7 @@ use vkmps_tests::patience::eventually;
 
 checks![
     users_may_manage_their_own_clients,
+    users_may_make_limits_of_their_own_clients_tighter_and_not_wider,
     users_may_not_manage_those_of_others_or_the_service,
     the_shipped_rule_lets_members_of_gpu_admin_manage,
     root_may_do_everything,
@@ -32,6 +33,48 @@ fn users_may_manage_their_own_clients(machine: &Machine) {
         .expect("it is her own");
     assert_eq!(alice.add(), "failed PermissionDenied");
     assert!(machine.clients().is_empty());
+}
+
+fn users_may_make_limits_of_their_own_clients_tighter_and_not_wider(machine: &Machine) {
+    let mut alice = machine.session(User::Alice, "own");
+    let id = alice.id().to_string();
+    let object = format!("/org/vkmps/client/{id}");
+    let cap = || {
+        let name = "ActiveThreadPercentage";
+        machine.bus_property(User::Alice, &object, "org.vkmps.Client", name)
+    };
+    let set = |user, percent| {
+        let limits = ["ta{sv}", &id, "1", "active-thread-percentage", "y", percent];
+        machine.call(user, "SetLimits", &limits)
+    };
+    set(User::Alice, "30").expect("it is her own, and tighter");
+    assert_eq!(cap(), 30);
+    assert_denied(&set(User::Alice, "31").expect_err("it is wider"));
+    assert_denied(&set(User::Bob, "10").expect_err("it is not his"));
+    assert_eq!(cap(), 30);
+    set(User::Root, "80").expect("root may");
+    assert_eq!(cap(), 80);
+    let uid = User::Alice.uid().to_string();
+    let memory = ["ua{sv}", &uid, "1", "memory", "s", "64M"];
+    assert_denied(
+        &machine
+            .call(User::Alice, "SetUserLimits", &memory)
+            .expect_err("hers or not"),
+    );
+    machine
+        .call(User::Root, "SetUserLimits", &memory)
+        .expect("root may");
+    let limit = machine.bus_property(User::Alice, &object, "org.vkmps.Client", "MemoryLimit");
+    assert_eq!(limit, 64 << 20);
+    let limits = machine
+        .call(User::Bob, "GetUserLimits", &["u", &uid])
+        .expect("all may look");
+    assert_eq!(limits[0]["memory"]["data"], 64 << 20);
+    let changed = machine.await_entry(&[&format!("VKMPS_UID={uid}")], |entry| {
+        entry.message().contains("limits of a user changed")
+    });
+    assert!(!changed.field("MESSAGE_ID").is_empty());
+    assert_eq!(alice.add(), "right");
 }
 
 fn users_may_not_manage_those_of_others_or_the_service(machine: &Machine) {
@@ -166,6 +209,14 @@ fn a_polkit_that_does_not_answer_holds_nobody_else_up(machine: &Machine) {
 fn managing(id: &str) -> Vec<(&'static str, Vec<&str>)> {
     vec![
         ("SetPriority", vec!["ts", id, "low"]),
+        ("SetLimits", vec!["ta{sv}", id, "1", "streams", "u", "100"]),
+        (
+            "SetUserLimits",
+            vec!["ua{sv}", "4099", "1", "weight", "q", "50"],
+        ),
+        ("SetDefaultLimits", vec!["a{sv}", "1", "memory", "s", "90%"]),
+        ("SetSchedulingMode", vec!["s", "exclusive-throughput"]),
+        ("SetLoopSliceQuota", vec!["t", "100000"]),
         ("Trace", vec![]),
         ("Reload", vec![]),
         ("SetLogLevel", vec!["s", "debug"]),

@@ -7,6 +7,7 @@ use vkmps_tests::patience::eventually;
 
 checks![
     a_good_configuration_applies_to_clients_that_are_connected,
+    a_rule_for_a_user_by_name_applies_to_its_clients,
     a_bad_configuration_fails_the_reload_and_changes_nothing,
     a_bad_configuration_keeps_the_service_from_starting_but_not_the_socket,
     a_configuration_that_is_a_folder_is_an_error_that_names_it,
@@ -28,6 +29,25 @@ fn a_good_configuration_applies_to_clients_that_are_connected(machine: &Machine)
     assert_eq!(machine.main_pid(), before);
 }
 
+fn a_rule_for_a_user_by_name_applies_to_its_clients(machine: &Machine) {
+    let mut alice = machine.session(User::Alice, "ruled");
+    let mut bob = machine.session(User::Bob, "free");
+    machine.configure(
+        "[[rule]]\nusers = [\"alice\"]\nmemory = \"32M\"\nactive-thread-percentage = 40\n",
+    );
+    let output = machine.reload();
+    assert!(output.status.success(), "{}", told(&output));
+    let cap = |id: u64| {
+        let (object, name) = (format!("/org/vkmps/client/{id}"), "ActiveThreadPercentage");
+        machine.bus_property(User::Root, &object, "org.vkmps.Client", name)
+    };
+    assert_eq!((cap(alice.id()), cap(bob.id())), (40.into(), 100.into()));
+    assert_eq!(
+        (alice.add(), bob.add()),
+        ("right".to_owned(), "right".to_owned())
+    );
+}
+
 fn a_bad_configuration_fails_the_reload_and_changes_nothing(machine: &Machine) {
     machine.configure("[clients]\nmax-priority = \"low\"\n");
     let mut alice = machine.session(User::Alice, "connected");
@@ -41,6 +61,18 @@ fn a_bad_configuration_fails_the_reload_and_changes_nothing(machine: &Machine) {
         ("[clients]\nmax-sesions = 5\n", "max-sesions", 2),
         ("[clients]\nmax-sessions = -1\n", "max-sessions", 2),
         ("[service]\nidle-exit = \"5 parsecs\"\n", "idle-exit", 2),
+        (
+            "[limits]\nactive-thread-percentage = 101\n",
+            "active-thread-percentage",
+            2,
+        ),
+        ("[limits]\nmemory = \"nan\"\n", "memory", 2),
+        ("[[rule]]\nusers = [\"no such user\"]\n", "rule.users", 2),
+        (
+            "[[rule]]\nusers = [\"alice\", \"bob\"]\nreserved-percentage = 51\n",
+            "reserved-percentage",
+            3,
+        ),
         ("[clients\n", "90-test.toml", 1),
     ] {
         machine.configure(text);

@@ -38,7 +38,7 @@ fn a_flood_of_calls_keeps_nobody_else_from_being_served(machine: &Machine) {
 fn absurd_arguments_are_refused_and_cost_nothing(machine: &Machine) {
     let mut alice = machine.session(User::Alice, "computes");
     let (id, long) = (alice.id().to_string(), "x".repeat(100_000));
-    let refused: [(&str, &[&str]); 12] = [
+    let refused: [(&str, &[&str]); 22] = [
         ("SetPriority", &["ts", "0", "low"]),
         ("SetPriority", &["ts", "18446744073709551615", "low"]),
         ("SetPriority", &["ts", &id, ""]),
@@ -46,6 +46,28 @@ fn absurd_arguments_are_refused_and_cost_nothing(machine: &Machine) {
         ("SetPriority", &["ts", &id, &long]),
         ("SetPriority", &["s", "low"]),
         ("SetPriority", &["st", "low", &id]),
+        ("SetLimits", &["ta{sv}", "0", "1", "streams", "u", "5"]),
+        (
+            "SetLimits",
+            &["ta{sv}", &id, "1", "active-thread-percentage", "y", "0"],
+        ),
+        (
+            "SetLimits",
+            &["ta{sv}", &id, "1", "active-thread-percentage", "y", "101"],
+        ),
+        (
+            "SetLimits",
+            &["ta{sv}", &id, "1", "active-thread-percentage", "s", "nan"],
+        ),
+        ("SetLimits", &["ta{sv}", &id, "1", "memory", "s", &long]),
+        ("SetLimits", &["ta{sv}", &id, "1", &long, "y", "5"]),
+        (
+            "SetUserLimits",
+            &["ua{sv}", "4001", "1", "reserved-percentage", "y", "101"],
+        ),
+        ("SetDefaultLimits", &["a{sv}", "1", "memory", "x", "-1"]),
+        ("SetSchedulingMode", &["s", &long]),
+        ("SetLoopSliceQuota", &["t", "0"]),
         ("TerminateClient", &["t", "0"]),
         ("TerminateClient", &["x", "-1"]),
         ("SetLogLevel", &["s", &long]),
