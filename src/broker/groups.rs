@@ -265,6 +265,10 @@ impl Broker {
             owner,
             end,
         });
+        // First of all: what follows may end the holder's command, and it wants to know why.
+        if let Some(conn) = holder {
+            self.close_refused(conn, code, end.to_string());
+        }
         for member in members {
             self.end_session(member, Cause::Ended(code), code, end.to_string());
         }
@@ -276,9 +280,6 @@ impl Broker {
             .collect();
         for conn in waiting {
             self.refuse(conn, code, end.to_string());
-        }
-        if let Some(conn) = holder {
-            self.close_refused(conn, code, end.to_string());
         }
         self.forget_group(id);
     }

@@ -1,6 +1,7 @@
 //! The command line of `vkmpsctl`.
 
 use crate::limits;
+use crate::run;
 use crate::service::Bus;
 use crate::top;
 use crate::trace;
@@ -79,6 +80,8 @@ pub(crate) enum Verb {
         /// error, warn, info, debug or trace
         level: Option<LogLevel>,
     },
+    /// Run a command whose clients have limits together and end with it
+    Run(run::Options),
     /// Print what happens, until interrupted
     Monitor,
     /// Show who uses the device, again and again; q ends it

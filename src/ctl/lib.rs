@@ -17,6 +17,7 @@ mod monitor;
 mod mps;
 mod output;
 mod paint;
+mod run;
 mod service;
 mod statistics;
 mod status;
@@ -43,9 +44,16 @@ pub fn vkmpsctl() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error),
     };
+    // Its exit status is the command's.
+    if let Verb::Run(options) = &arguments.verb {
+        return match runtime() {
+            Ok(runtime) => runtime.block_on(run::run(options)),
+            Err(error) => finish("vkmpsctl", Err(error)),
+        };
+    }
     finish(
         "vkmpsctl",
-        runtime().and_then(|runtime| runtime.block_on(run(&arguments))),
+        runtime().and_then(|runtime| runtime.block_on(administer(&arguments))),
     )
 }
 
@@ -59,7 +67,7 @@ pub fn vkmps_control() -> ExitCode {
     finish("vkmps-control", outcome)
 }
 
-async fn run(arguments: &Arguments) -> Result<(), Error> {
+async fn administer(arguments: &Arguments) -> Result<(), Error> {
     let format = match arguments.json {
         true => Format::Json,
         false => Format::Text(Paint::of_output()),
@@ -96,7 +104,7 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         Verb::Monitor => monitor::run(&service, format).await,
         Verb::Trace(options) => trace::run(&service, options, format).await,
         Verb::Top(options) => top::run(&service, options, format).await,
-        Verb::CheckConfig { .. } | Verb::Completions { .. } => Ok(()),
+        Verb::CheckConfig { .. } | Verb::Completions { .. } | Verb::Run(_) => Ok(()),
     }
 }
 
@@ -130,6 +138,6 @@ fn finish(program: &str, outcome: Result<(), Error>) -> ExitCode {
 }
 
 /// One line on standard error.
-fn complain(program: &str, error: &Error) {
+fn complain(program: &str, error: &dyn std::error::Error) {
     eprintln!("{program}: {}", text::escape(&error::chain(error)));
 }

@@ -1,3 +1,4 @@
 //! Sessions: clients that have limits together and end together.
 
+mod command;
 mod members;
