@@ -12,6 +12,7 @@ use crate::size;
 use crate::throughput::{Client, Kernel, Outcome, Pace};
 use crate::worker::Task;
 use std::ops::Range;
+use std::thread;
 use std::time::Duration;
 
 pub(crate) fn run(options: &CapsOptions) -> Result<(), Error> {
@@ -51,7 +52,21 @@ pub(crate) fn run(options: &CapsOptions) -> Result<(), Error> {
             rows.push(row(&arm, "% of alone", middle).with(caps.len(), trial.depth));
         }
     }
+    let live = match &common.socket {
+        Some(_) => Some(trial.live(alone)?),
+        None => None,
+    };
+    if let Some(share) = live {
+        rows.push(row("capped to 30 while it runs", "% of alone", share).with(1, trial.depth));
+    }
     let mut report = Report::new("caps", rows);
+    match live {
+        Some(share) => report.put_ratio("live_error_points", (share - 30.0).abs()),
+        None => report.note(
+            "capped while it runs",
+            "skipped: the private daemon is on no bus; give --socket of one that vkmpsctl reaches",
+        ),
+    }
     report.put_ratio("cap_error_points", worst.window);
     report.put_ratio("cap_error_points_mean", worst.mean);
     report.note("kernel", serde_json::to_value(trial.kernel)?);
@@ -99,6 +114,44 @@ impl Trial<'_> {
             windows.map(|window| outcome.rate_within(window)).collect()
         };
         Ok(outcomes.iter().map(rates).collect())
+    }
+}
+
+impl Trial<'_> {
+    /// The share of a client that is capped to 30 % by `vkmpsctl` in the middle of a run, in the last window.
+    fn live(&self, alone: f64) -> Result<f64, Error> {
+        let task = Task::Throughput(Client {
+            place: self.place.clone(),
+            kernel: self.kernel,
+            depth: self.depth,
+            seconds: self.seconds,
+            pace: Pace::AtOnce,
+        });
+        let crew = Crew::prepare(self.bench, &[task])?;
+        let outcomes = crew.measure_while::<Outcome>(|| {
+            thread::sleep(Duration::from_secs_f64(self.seconds / 4.0));
+            self.cap_us("30")
+        });
+        self.cap_us("default")?;
+        let outcomes = outcomes?;
+        let window = windows(self.seconds).pop().ok_or(Error::WorkerDied)?;
+        let rate = outcomes.first().map(|outcome| outcome.rate_within(window));
+        Ok(rate.unwrap_or(f64::NAN) / alone * 100.0)
+    }
+
+    /// Caps all clients of this user together.
+    fn cap_us(&self, percent: &str) -> Result<(), Error> {
+        let mut command = self.bench.command(self.bench.sibling("vkmpsctl")?);
+        let uid = nix::unistd::getuid().to_string();
+        command.args(["set-limits", "--user", &uid]);
+        let status = command
+            .args(["--active-thread-percentage", percent])
+            .status()
+            .map_err(|source| Error::Io("starting vkmpsctl", source))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Error::Usage("vkmpsctl set-limits failed; see its message")),
+        }
     }
 }
 

@@ -53,11 +53,20 @@ impl Crew {
     }
 
     /// Lets all begin at the same moment and returns what each found.
-    pub(crate) fn measure<T: DeserializeOwned>(mut self) -> Result<Vec<T>, Error> {
+    pub(crate) fn measure<T: DeserializeOwned>(self) -> Result<Vec<T>, Error> {
+        self.measure_while(|| Ok(()))
+    }
+
+    /// The same, doing something meanwhile.
+    pub(crate) fn measure_while<T: DeserializeOwned>(
+        mut self,
+        act: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Vec<T>, Error> {
         let start_ns = clock::now_ns() + LEAD_NS;
         for member in &mut self.members {
             member.order(&start_ns)?;
         }
+        act()?;
         let results = self
             .members
             .iter_mut()
