@@ -26,6 +26,13 @@ impl Daemon {
         if client.priority() != priority {
             return Err(Error::NotGranted(terms.priority));
         }
+        if let Some(percent) = terms.percent
+            && client.quota()?.cap_percent != percent
+        {
+            return Err(Error::Wrong(format!(
+                "a cap of {percent} % is not in force"
+            )));
+        }
         Ok(Self {
             client,
             programs: Vec::new(),
