@@ -2,6 +2,7 @@
 //! not kept waiting: its rounds are counted against what the flood gets done meanwhile.
 #![forbid(unsafe_code)]
 
+mod caps;
 mod grids;
 mod priorities;
 mod streams;
