@@ -22,6 +22,8 @@ pub(crate) struct Memory {
     /// Bytes of all chunks.
     bytes: MemoryBytes,
     buffers: Table<Buffer>,
+    /// Of these, somebody else's.
+    attached: usize,
     /// Whether the arena memfd exists, and whether the client has it.
     pub(crate) arena_created: bool,
     pub(crate) arena_sent: bool,
@@ -156,6 +158,7 @@ impl Memory {
             chunks: BTreeMap::new(),
             bytes: MemoryBytes::default(),
             buffers: Table::default(),
+            attached: 0,
             arena_created: false,
             arena_sent: false,
         }
@@ -336,7 +339,10 @@ impl Memory {
                 return Some(Freed::Pooled(piece));
             }
             Buffer::Drained(_) => return None,
-            Buffer::Attached(name) => return Some(Freed::Attached(name)),
+            Buffer::Attached(name) => {
+                self.attached -= 1;
+                return Some(Freed::Attached(name));
+            }
         };
         let chunk = self.chunks.get_mut(&id)?;
         chunk.ranges.release(offset, bytes);
@@ -353,12 +359,18 @@ impl Memory {
 
     /// A handle to somebody's buffer.
     pub(crate) fn attach(&mut self, name: ShareName) -> BufferId {
+        self.attached += 1;
         BufferId(self.buffers.insert(Buffer::Attached(name)))
     }
 
     /// The handle resolves to nothing any more.
     pub(crate) fn detach(&mut self, buffer: BufferId) {
-        self.buffers.remove(buffer.0);
+        self.attached -= usize::from(self.buffers.remove(buffer.0).is_some());
+    }
+
+    /// Number of its handles to somebody else's buffers.
+    pub(crate) fn attachments(&self) -> usize {
+        self.attached
     }
 
     /// All handles to somebody else's buffers.
@@ -428,6 +440,7 @@ impl Memory {
         let shared: u64 = self.chunks.values().map(|chunk| chunk.bytes).sum();
         assert_eq!(self.bytes.shared, shared);
         assert_eq!(self.bytes.device, self.buffer_bytes().device);
+        assert_eq!(self.attached, self.all_attached().count());
         for (id, chunk) in &self.chunks {
             chunk.ranges.verify_invariants();
             let of_chunk = self.buffers.iter().filter_map(|(_, buffer)| match buffer {

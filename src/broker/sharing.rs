@@ -167,15 +167,19 @@ impl Broker {
         }
     }
 
+    /// What a session can offer.
+    pub(crate) fn shares_of(&self, session: SessionId) -> impl Iterator<Item = ShareName> {
+        let first = ShareName {
+            session,
+            buffer: BufferId(0),
+        };
+        let names = self.shares.range(first..).map(|(name, _)| *name);
+        names.take_while(move |name| name.session == session)
+    }
+
     /// A session closes: what it offered ends, and it uses nothing of others any more.
     pub(crate) fn leave_shares(&mut self, id: SessionId) {
-        let own: Vec<ShareName> = self
-            .shares
-            .keys()
-            .filter(|name| name.session == id)
-            .copied()
-            .collect();
-        for name in own {
+        for name in self.shares_of(id).collect::<Vec<_>>() {
             self.revoke(name);
         }
         let Some(session) = self.sessions.get_mut(&id) else {

@@ -38,6 +38,10 @@ pub struct SessionView<'a> {
     pub limits: ClientLimits,
     /// How many it has.
     pub buffers: usize,
+    /// Of its buffers, those that it may offer.
+    pub shared: usize,
+    /// Handles to buffers of others.
+    pub attached: usize,
     /// How many it has.
     pub programs: usize,
 }
@@ -142,6 +146,8 @@ impl Broker {
             memory_limit: self.memory_limit(session),
             limits: session.limits,
             buffers: session.memory.buffers(),
+            shared: self.shares_of(id).count(),
+            attached: session.memory.attachments(),
             programs: session.programs.len(),
         })
     }

@@ -199,6 +199,12 @@ pub trait Client {
     /// How many.
     #[zbus(property(emits_changed_signal = "false"))]
     fn buffers(&self) -> zbus::Result<u32>;
+    /// Those that others may attach.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn shared_buffers(&self) -> zbus::Result<u32>;
+    /// Handles to buffers of others.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn attached_buffers(&self) -> zbus::Result<u32>;
     /// How many.
     #[zbus(property(emits_changed_signal = "false"))]
     fn programs(&self) -> zbus::Result<u32>;

@@ -159,6 +159,8 @@ impl Server {
             memory_limit_bytes: self.of_device(session.memory_limit),
             memory_used_bytes: self.of_device(session.memory_charged),
             buffers: u32::try_from(session.buffers).unwrap_or(u32::MAX),
+            shared_buffers: u32::try_from(session.shared).unwrap_or(u32::MAX),
+            attached_buffers: u32::try_from(session.attached).unwrap_or(u32::MAX),
             programs: u32::try_from(session.programs).unwrap_or(u32::MAX),
             queue_depth: work.queued,
             dispatches: work.dispatches,

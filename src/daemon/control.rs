@@ -200,6 +200,10 @@ pub(crate) struct ClientView {
     pub(crate) memory_used_bytes: u64,
     /// How many it has.
     pub(crate) buffers: u32,
+    /// Of these, those that may be offered.
+    pub(crate) shared_buffers: u32,
+    /// Handles to buffers of others.
+    pub(crate) attached_buffers: u32,
     /// How many it has.
     pub(crate) programs: u32,
     /// Submits accepted and not over.

@@ -137,7 +137,9 @@ fn it_counts_once_to_its_owner() {
     let of = |conn| world.broker.session(world.links[&conn].session.unwrap());
     assert_eq!(of(owner.0).unwrap().memory_used, used);
     assert_eq!(of(user).unwrap().memory_used, MemoryBytes::default());
-    assert_eq!(of(user).unwrap().buffers, 3);
+    let (owner, user) = (of(owner.0).unwrap(), of(user).unwrap());
+    assert_eq!((owner.buffers, owner.shared, owner.attached), (1, 1, 0));
+    assert_eq!((user.buffers, user.shared, user.attached), (3, 0, 3));
 }
 
 #[test]

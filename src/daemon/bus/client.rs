@@ -149,6 +149,16 @@ impl Client {
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
+    fn shared_buffers(&self) -> u32 {
+        self.view.shared_buffers
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn attached_buffers(&self) -> u32 {
+        self.view.attached_buffers
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
     fn programs(&self) -> u32 {
         self.view.programs
     }

@@ -107,6 +107,14 @@ impl ClientObject {
         4
     }
     #[zbus(property)]
+    async fn shared_buffers(&self) -> u32 {
+        2
+    }
+    #[zbus(property)]
+    async fn attached_buffers(&self) -> u32 {
+        1
+    }
+    #[zbus(property)]
     async fn programs(&self) -> u32 {
         1
     }

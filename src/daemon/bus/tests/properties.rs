@@ -126,7 +126,7 @@ async fn all_properties_come_from_one_answer_of_the_main_loop() {
     let properties = properties(&rig, "/org/vkmps/client/1").await;
     let interface = InterfaceName::from_static_str_unchecked("org.vkmps.Client");
     let all = properties.get_all(interface).await.expect("it is there");
-    assert_eq!(all.len(), 28);
+    assert_eq!(all.len(), 30);
     assert_eq!(rig.main_loop.world().asked, ["client 1"]);
 }
 
@@ -177,7 +177,7 @@ async fn all_objects_are_in_one_answer() {
         ]
     );
     let first = &objects[&client_path(1)];
-    assert_eq!(first["org.vkmps.Client"].len(), 28);
+    assert_eq!(first["org.vkmps.Client"].len(), 30);
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub(in crate::bus) fn view(id: u64, uid: u32) -> ClientView {
         memory_limit_bytes: 1 << 33,
         memory_used_bytes: 1 << 20,
         buffers: 3,
+        shared_buffers: 2,
+        attached_buffers: 1,
         programs: 2,
         queue_depth: 1,
         dispatches: 40,
