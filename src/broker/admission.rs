@@ -221,6 +221,7 @@ impl Broker {
             cap_percent: limits.cap_percent,
         }));
         self.introduce_limits(id, limits);
+        self.introduce_group(id);
         self.say_lane(id);
         let Some(quota) = self.sessions.get(&id).map(|session| self.quota(session)) else {
             return;

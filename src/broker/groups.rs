@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 use vkmps_protocol::ErrorCode;
+use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::group::{GroupId, GroupLimits, MAX_TTL_MS, NewGroup, OpenGroup};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::limits::{MAX_GROUPS, MAX_GROUPS_PER_UID, MAX_NAME_BYTES};
@@ -67,10 +68,10 @@ pub enum GroupEnd {
 impl fmt::Display for GroupEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::HolderGone => "the session is over: who created it has left",
-            Self::Expired => "the session is over: its time has passed",
-            Self::Released => "the session is over: it was released",
-            Self::Stopping => "the session is over: the daemon is shutting down",
+            Self::HolderGone => "who created it has left",
+            Self::Expired => "its time has passed",
+            Self::Released => "it was released",
+            Self::Stopping => "the daemon is shutting down",
         })
     }
 }
@@ -302,6 +303,27 @@ impl Broker {
     pub(crate) fn group_memory(&self, session: &Session) -> Option<(MemoryBytes, MemoryBytes)> {
         let group = self.groups.groups.get(&session.group?)?;
         Some((group.used, self.memory_of(group.limits)))
+    }
+
+    /// Tells the engine of a cap that a new session has together with others.
+    pub(crate) fn introduce_group(&mut self, id: SessionId) {
+        let session = self.sessions.get(&id);
+        if let Some(session) = session
+            && let Some(group) = session.group
+            && let Some(cap_percent) = self.group_cap(session)
+        {
+            self.push(Action::ToEngine(ToEngine::JoinGroup {
+                session: id,
+                group,
+                cap_percent,
+            }));
+        }
+    }
+
+    /// What the group of a session may have of the device's time, percent.
+    pub(crate) fn group_cap(&self, session: &Session) -> Option<u8> {
+        let group = self.groups.groups.get(&session.group?)?;
+        group.limits.cap_percent
     }
 
     /// Its members have more, or less, in a session.

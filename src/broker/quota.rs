@@ -15,6 +15,7 @@ use vkmps_protocol::engine::ToEngine;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::MemoryClass;
 use vkmps_protocol::quota::{Excess, Limit, Quota, Scope};
+use vkmps_protocol::share::NO_CAP;
 
 /// Users that have sessions, or settings that the configuration does not have.
 #[derive(Debug, Default)]
@@ -218,7 +219,10 @@ impl Broker {
             programs: (number(session.programs.len()), limits.programs),
             streams: limits.streams,
             submits: limits.submits,
-            cap_percent: limits.cap_percent.min(user.cap_percent),
+            cap_percent: limits
+                .cap_percent
+                .min(user.cap_percent)
+                .min(self.group_cap(session).unwrap_or(NO_CAP)),
             weight: limits.weight,
             priority: session.priority,
             demoted: session.demoted,

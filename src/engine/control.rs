@@ -181,6 +181,18 @@ impl Engine {
                 weight,
                 cap_percent,
             } => self.set_client_share(session, weight, cap_percent),
+            ToEngine::JoinGroup {
+                session,
+                group,
+                cap_percent,
+            } => {
+                if let Some(session) = self.session(session) {
+                    let (client, pool) = (session.client, group.0);
+                    let cap = Some(cap_percent).filter(|cap| *cap != NO_CAP);
+                    let input = Input::ClientPool { client, pool, cap };
+                    self.scheduler.handle(input, self.now, &mut self.actions);
+                }
+            }
             ToEngine::SetUserShare {
                 uid,
                 weight,

@@ -2,6 +2,7 @@
 //! anything: they are decoded as strictly as a client's.
 
 use crate::ErrorCode;
+use crate::group::GroupId;
 use crate::handle::{BufferId, ChunkId, ProgramHash, ProgramId, SessionId};
 use crate::message::{DeviceDescription, Priority};
 use crate::program::{Interface, Specialization};
@@ -190,6 +191,16 @@ pub enum ToEngine {
     RemoveBlock {
         /// Which.
         chunk: ChunkId,
+    },
+    /// A session has a cap together with all others of its group, besides that of its own; said once, after it was added.
+    /// Not answered.
+    JoinGroup {
+        /// Which.
+        session: SessionId,
+        /// Its group.
+        group: GroupId,
+        /// Most of the device's time that they get together, percent; 100 is no cap.
+        cap_percent: u8,
     },
 }
 

@@ -18,7 +18,7 @@ pub struct GroupId(pub u64);
 pub struct GroupLimits {
     /// Most memory: of the device, and of the host where the device has its own, each.
     pub memory: Option<Amount>,
-    /// Most of the device's time, percent.
+    /// Most of the device's time for all of them together, percent.
     pub cap_percent: Option<u8>,
     /// Highest priority of each of them.
     pub max_priority: Option<Priority>,

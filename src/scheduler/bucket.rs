@@ -6,6 +6,8 @@ pub(crate) struct Bucket {
     percent: u8,
     level_ns: i64,
     at_ns: u64,
+    /// Hundredths of a nanosecond that were granted besides: who looks often must not be granted less.
+    rest: u64,
 }
 
 impl Bucket {
@@ -14,6 +16,7 @@ impl Bucket {
             percent: percent.clamp(1, 100),
             level_ns: 1,
             at_ns: now_ns,
+            rest: 0,
         }
     }
 
@@ -53,7 +56,9 @@ impl Bucket {
     fn refill(&mut self, now_ns: u64) {
         let passed_ns = now_ns.saturating_sub(self.at_ns).min(SECOND_NS * 100);
         self.at_ns = now_ns;
-        let grant_ns = passed_ns * u64::from(self.percent) / 100;
+        let grant = passed_ns * u64::from(self.percent) + self.rest;
+        let grant_ns = grant / 100;
+        self.rest = grant % 100;
         let grant_ns = i64::try_from(grant_ns).unwrap_or(i64::MAX);
         self.level_ns = self
             .level_ns
@@ -104,6 +109,14 @@ mod tests {
         }
         assert!(used_ns <= 11 * MS);
         assert!(!bucket.is_open(0), "time that runs back grants nothing");
+    }
+
+    #[test]
+    fn who_looks_every_nanosecond_is_granted_as_much() {
+        let mut bucket = Bucket::new(30, 0);
+        bucket.take(31);
+        let opened = (1..200).find(|now_ns| bucket.is_open(*now_ns));
+        assert_eq!(opened, Some(104));
     }
 
     #[test]

@@ -64,6 +64,15 @@ pub enum Input<'a> {
         /// Among its user's clients.
         share: Share,
     },
+    /// The client has its cap together with all others of a pool, besides that of its own.
+    ClientPool {
+        /// Which.
+        client: ClientKey,
+        /// The pool's name; it is there while it has clients.
+        pool: u64,
+        /// Percent of the device's time for all of them together, 1 to 100.
+        cap: Option<u8>,
+    },
     /// A user has another share from now on, whether it has clients or not.
     UserShare {
         /// Which.

@@ -40,6 +40,7 @@ mod lanes;
 mod launch;
 mod level;
 mod policy;
+mod pool;
 mod probe;
 mod ranking;
 mod share;
@@ -219,6 +220,7 @@ impl Scheduler {
                 self.shares.set_priority(client, priority);
             }
             Input::ClientShare { client, share } => self.shares.set_share(client, share),
+            Input::ClientPool { client, pool, cap } => self.shares.set_pool(client, pool, cap),
             Input::UserShare { uid, share } => self.shares.set_user_share(uid, share),
             Input::PolicyChanged(policy) => self.shares.set_policy(policy),
             Input::Left { client } => self.shares.leave(client),

@@ -10,6 +10,7 @@ use crate::account::Accounts;
 use crate::cost::Costs;
 use crate::fair::Siblings;
 use crate::policy::{Policy, Share};
+use crate::pool::Pools;
 pub(crate) use client::{Client, Serving};
 use limits::Wake;
 use std::cmp::Reverse;
@@ -24,6 +25,7 @@ pub(crate) struct Shares {
     clients: Vec<Client>,
     free: Vec<u32>,
     accounts: Accounts,
+    pools: Pools,
     users: Vec<User>,
     free_users: Vec<u32>,
     lanes: [Lane; LANES],
@@ -153,7 +155,9 @@ impl Shares {
     /// Whether its work is to be cut however idle the device is.
     pub(crate) fn is_capped(&self, key: ClientKey) -> bool {
         let client = &self.clients[key.0 as usize];
-        client.cap.is_some() || self.accounts.get(client.account).cap.is_some()
+        client.cap.is_some()
+            || self.accounts.get(client.account).cap.is_some()
+            || self.pools.is_capped(client.pool)
     }
 
     /// A job was queued.
@@ -196,9 +200,10 @@ impl Shares {
     fn remove_if_gone(&mut self, key: ClientKey) {
         let client = &self.clients[key.0 as usize];
         if client.is_gone() {
-            let account = client.account;
+            let (account, pool) = (client.account, client.pool);
             self.set_active(key, false);
             self.give_seat_back(key);
+            self.pools.leave(pool, key);
             // Or a stale entry would end the patience with who gets this slot next.
             self.lingering.retain(|(_, other)| *other != key);
             self.clients[key.0 as usize] = Client {

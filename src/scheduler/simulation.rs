@@ -226,6 +226,7 @@ impl Simulation {
                 }
                 let (streams, depth) = (behaviour.streams, behaviour.depth);
                 self.tell_share(index, actions);
+                self.tell_pool(index, actions);
                 for _ in 0..depth {
                     for stream in 0..streams {
                         self.submit(index, stream, actions);
@@ -269,6 +270,18 @@ impl Simulation {
         let share = client.behaviour.share;
         if let Some(client) = client.key {
             let input = Input::ClientShare { client, share };
+            self.scheduler.handle(input, self.now, actions);
+        }
+    }
+
+    fn tell_pool(&mut self, index: usize, actions: &mut Vec<Action>) {
+        let client = &self.clients[index];
+        if let Some((pool, cap)) = client.behaviour.pool
+            && let Some(client) = client.key
+        {
+            self.capped = true;
+            let cap = Some(cap);
+            let input = Input::ClientPool { client, pool, cap };
             self.scheduler.handle(input, self.now, actions);
         }
     }

@@ -5,6 +5,7 @@ use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::{
     ChunkSource, FromCompiler, FromEngine, GlobalPriority, Ranks, ToCompiler, ToEngine,
 };
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::{BufferId, ChunkId, ProgramId, SessionId, pack};
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::share::Mode;
@@ -125,6 +126,12 @@ pub(super) fn to_engine(samples: &mut Vec<Sample>) {
         submits: 1000,
     };
     add("to_engine_set_session_limits", &limits);
+    let join = ToEngine::JoinGroup {
+        session,
+        group: GroupId(3),
+        cap_percent: 30,
+    };
+    add("to_engine_join_group", &join);
 }
 
 pub(super) fn from_engine(samples: &mut Vec<Sample>) {

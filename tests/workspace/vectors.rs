@@ -42,7 +42,7 @@ fn the_bytes_of_every_message_are_those_of_the_golden_vectors() {
 fn there_is_a_golden_vector_of_every_kind_of_message() {
     assert_eq!(kinds(Kind::Client, client_kind), 11);
     assert_eq!(kinds(Kind::Daemon, daemon_kind), 10);
-    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 21);
+    assert_eq!(kinds(Kind::ToEngine, to_engine_kind), 22);
     assert_eq!(kinds(Kind::FromEngine, from_engine_kind), 18);
     assert_eq!(kinds(Kind::ToCompiler, to_compiler_kind), 2);
     assert_eq!(kinds(Kind::FromCompiler, from_compiler_kind), 4);
@@ -73,7 +73,7 @@ kind!(
 kind!(
     to_engine_kind, ToEngine: Reserved, Start, AddSession, RemoveSession, AddChunk, RemoveChunk, AddBuffer, RemoveBuffer,
     AddPipeline, RemovePipeline, AddProgram, RemoveProgram, Stop, SetPriority, Ping,
-    SetClientShare, SetUserShare, SetPolicy, SetSessionLimits, AddBlock, RemoveBlock
+    SetClientShare, SetUserShare, SetPolicy, SetSessionLimits, AddBlock, RemoveBlock, JoinGroup
 );
 
 kind!(

@@ -4,6 +4,7 @@ use super::world::{DEVICE_BYTES, Job, World};
 use crate::*;
 use std::collections::BTreeSet;
 use vkmps_protocol::engine::{ChunkSource, FromEngine, GlobalPriority, Ranks};
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::{BufferId, ChunkId};
 use vkmps_protocol::message::DeviceDescription;
 
@@ -25,6 +26,8 @@ pub(super) struct EngineModel {
     /// Streams, submits.
     pub(super) counts: BTreeMap<SessionId, (u32, u32)>,
     pub(super) users: BTreeMap<u32, (u16, u8, u8)>,
+    /// Caps of sessions with others.
+    pub(super) groups: BTreeMap<SessionId, (GroupId, u8)>,
 }
 
 impl World {
@@ -201,6 +204,15 @@ impl World {
                 let counts = (*streams, *submits);
                 let before = engine.counts.insert(*session, counts);
                 assert!(before.is_some_and(|before| before != counts));
+            }
+            ToEngine::JoinGroup {
+                session,
+                group,
+                cap_percent,
+            } => {
+                assert!(engine.sessions.contains_key(session));
+                let before = engine.groups.insert(*session, (*group, *cap_percent));
+                assert!(before.is_none(), "it is said once");
             }
             ToEngine::SetUserShare {
                 uid,

@@ -120,6 +120,9 @@ impl World {
                 assert_eq!(engine.counts.get(&view.id), Some(&counts));
                 let of_user = (user.weight, user.cap_percent, user.reserve_percent);
                 assert_eq!(engine.users.get(&view.peer.uid), Some(&of_user));
+                let of_group = view.group.and_then(|group| self.broker.group(group));
+                let cap = of_group.and_then(|group| Some((group.id, group.limits.cap_percent?)));
+                assert_eq!(engine.groups.get(&view.id).copied(), cap);
                 let lane = (view.priority, view.demoted);
                 assert_eq!(self.lanes.get(&view.id), Some(&lane));
             }

@@ -18,6 +18,8 @@ pub(crate) struct Client {
     pub(super) share: Share,
     pub(super) cap: Option<Bucket>,
     pub(super) throttled: bool,
+    /// Clients that it has a cap together with, besides.
+    pub(super) pool: Option<u64>,
     /// It is REALTIME and runs as HIGH.
     pub(super) demoted: bool,
     /// Streams that are bound to no queue and have work.

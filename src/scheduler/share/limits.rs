@@ -14,6 +14,8 @@ pub(super) enum Wake {
     Client(u32),
     /// A user's does.
     User(u32),
+    /// A pool's does.
+    Pool(u64),
     /// A user's REALTIME clients are demoted, or may be forgotten.
     Period(u32),
 }
@@ -43,6 +45,14 @@ impl Shares {
         }
         self.unthrottle_user(index);
         self.accounts.forget(index);
+    }
+
+    /// A client has its cap together with the others of a pool, from now on and besides its own.
+    pub(crate) fn set_pool(&mut self, key: ClientKey, name: u64, cap: Option<u8>) {
+        let before = self.clients[key.0 as usize].pool.replace(name);
+        self.pools.leave(before, key);
+        self.pools.join(name, key, cap, self.now_ns);
+        self.list(key);
     }
 
     /// What holds from now on. Who was demoted gets a new period.
@@ -98,6 +108,7 @@ impl Shares {
                     .push(Reverse((cap.opens_ns(), Wake::Client(key.0))));
             }
         }
+        let pool = client.pool;
         let realtime = self.policy.realtime;
         if client.lane == Priority::Realtime as usize
             && let Some(limit) = realtime
@@ -116,6 +127,12 @@ impl Shares {
             self.waking.push(Reverse((opens_ns, Wake::User(index))));
             self.list_all_of(index);
         }
+        if let Some(name) = pool
+            && let Some(opens_ns) = self.pools.take(pool, length_ns, now_ns)
+        {
+            self.waking.push(Reverse((opens_ns, Wake::Pool(name))));
+            self.list_pool(name);
+        }
     }
 
     /// The work was so much shorter than was charged, or longer.
@@ -128,6 +145,7 @@ impl Shares {
             cap.correct(less_ns);
         }
         self.accounts.get_mut(client.account).correct(less_ns);
+        self.pools.correct(client.pool, less_ns);
     }
 
     /// Lets those run as HIGH whose REALTIME budget is used up.
@@ -156,6 +174,7 @@ impl Shares {
             match wake {
                 Wake::Client(slot) => self.unthrottle_client(ClientKey(slot)),
                 Wake::User(index) => self.unthrottle_user(index),
+                Wake::Pool(name) => self.unthrottle_pool(name),
                 Wake::Period(index) => self.renew(index),
             }
         }
@@ -178,6 +197,20 @@ impl Shares {
             return;
         }
         if std::mem::take(&mut client.throttled) {
+            self.list(key);
+        }
+    }
+
+    /// Lets the members of a pool go on if its cap allows it, or looks again when it will.
+    fn unthrottle_pool(&mut self, name: u64) {
+        match self.pools.open(name, self.now_ns) {
+            Ok(()) => self.list_pool(name),
+            Err(opens_ns) => self.waking.push(Reverse((opens_ns, Wake::Pool(name)))),
+        }
+    }
+
+    fn list_pool(&mut self, name: u64) {
+        for key in self.pools.members(name) {
             self.list(key);
         }
     }

@@ -41,7 +41,8 @@ impl Shares {
     /// Puts a client where its next launch finds it, or nowhere.
     pub(crate) fn list(&mut self, key: ClientKey) {
         let client = &self.clients[key.0 as usize];
-        self.set_ready(key, !client.ready.is_empty() && !client.throttled);
+        let throttled = client.throttled || self.pools.is_throttled(client.pool);
+        self.set_ready(key, !client.ready.is_empty() && !throttled);
     }
 
     pub(super) fn set_ready(&mut self, key: ClientKey, ready: bool) {

@@ -88,7 +88,8 @@ impl Shares {
     /// Whether a client has no cap in its way and is not further ahead of others than it may be: how much it may have.
     pub(crate) fn may_go(&self, key: ClientKey) -> Option<u64> {
         let client = &self.clients[key.0 as usize];
-        if client.throttled || self.accounts.get(client.account).throttled {
+        let throttled = client.throttled || self.pools.is_throttled(client.pool);
+        if throttled || self.accounts.get(client.account).throttled {
             return None;
         }
         let users = &self.lanes[client.lane].users;

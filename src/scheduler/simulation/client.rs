@@ -37,6 +37,8 @@ pub(super) struct Behaviour {
     pub(super) uid: u32,
     pub(super) priority: Priority,
     pub(super) share: Share,
+    /// With whom it has a cap together, and which.
+    pub(super) pool: Option<(u64, u8)>,
     pub(super) streams: usize,
     /// Jobs of every stream that are not over, at most.
     pub(super) depth: usize,
@@ -71,6 +73,7 @@ impl Behaviour {
             think: Duration::from_micros(20),
             kernels: vec![Kernel::new(time, 1)],
             share: Share::default(),
+            pool: None,
             chained: true,
             joins: Duration::ZERO,
             leaves: None,

@@ -36,14 +36,16 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
         0..4_u8,
         0..3_u32,
     );
+    let pool = prop::option::weighted(0.2, (0..2_u64, 5..=100_u8));
     let times = (0..200_u64, 0..50_u64, prop::option::of(1..100_u64));
-    (shape, times, kernels()).prop_map(|(shape, times, kernels)| {
+    (shape, times, kernels(), pool).prop_map(|(shape, times, kernels, pool)| {
         let (streams, depth, bursts, chained, rank, uid) = shape;
         let (think, joins, leaves) = times;
         Behaviour {
             uid,
             priority: Rank(rank).priority(),
             share: Share::default(),
+            pool,
             streams,
             depth,
             pattern: if bursts {

@@ -64,6 +64,39 @@ fn caps_hold_for_users_and_change_while_they_run() {
 }
 
 #[test]
+fn clients_of_a_pool_have_its_cap_together_whoever_their_users_are() {
+    let member = |uid| Behaviour {
+        pool: Some((5, 30)),
+        ..Behaviour::busy(us(500), 2).of_user(uid)
+    };
+    let mut late = member(1);
+    late.joins = ms(5000);
+    late.leaves = Some(ms(15_000));
+    let free = Behaviour::busy(us(500), 2).of_user(3);
+    let mut simulation = Simulation::new(1, 1, [member(1), member(2), late, free]);
+    simulation.run_until(ms(20_000));
+    let work = work(&simulation);
+    let together = work[..3].iter().sum::<f64>() / 20.0;
+    assert!((0.28..0.32).contains(&together), "{work:?}");
+    assert!(work[..3].iter().all(|work| *work > 0.5), "{work:?}");
+    assert!(work[3] / 20.0 > 0.66, "{work:?}");
+}
+
+#[test]
+fn a_pool_of_one_keeps_it_to_the_tighter_of_two_caps() {
+    for (own, pool) in [(10, 40), (40, 10)] {
+        let client = Behaviour {
+            pool: Some((1, pool)),
+            ..capped(own, us(500))
+        };
+        let mut simulation = Simulation::new(1, 1, [client]);
+        simulation.run_until(ms(10_000));
+        let part = work(&simulation)[0] / 10.0;
+        assert!((0.09..0.11).contains(&part), "{part} of {own} and {pool}");
+    }
+}
+
+#[test]
 fn weights_divide_the_device() {
     let clients = [1, 2].map(|uid| Behaviour::busy(us(500), 4).of_user(uid));
     let mut simulation = Simulation::new(1, 1, clients);
