@@ -8,8 +8,10 @@ mod options;
 mod rules;
 #[cfg(test)]
 mod shipped;
+mod token;
 mod value;
 
+use files::ConfigError;
 pub(crate) use files::load;
 pub(crate) use options::{DEFAULT_SOCKET, Options};
 use rules::{Limits, Realtime, Rule};
@@ -17,12 +19,14 @@ pub(crate) use value::{Bus, Count, DeviceIndex, Time, TimeOrNever};
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use std::path::{Path, PathBuf};
 use value::MAX_LOOP_SLICE;
 use vkmps_broker::Instrumentation;
 use vkmps_bus::LogLevel;
 use vkmps_protocol::limits::{MAX_SESSIONS, MAX_SESSIONS_PER_UID};
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::share::Mode;
+use vkmps_protocol::token::Pass;
 use vkmps_sandbox::Check;
 
 /// All settings.
@@ -51,6 +55,9 @@ pub(crate) struct Config {
     /// The same with names made numbers.
     #[serde(skip)]
     resolved: Vec<vkmps_broker::Rule>,
+    /// What is in the file of the token.
+    #[serde(skip)]
+    pass: Option<Pass>,
     /// How the device's time is shared.
     pub(crate) scheduling: Scheduling,
     /// How strict the daemon is about its own confinement.
@@ -181,6 +188,8 @@ pub(crate) struct Clients {
     /// Highest priority of users other than root.
     #[serde(deserialize_with = "value::priority")]
     pub(crate) max_priority: Priority,
+    /// Holds what all must know who connect; empty: nothing.
+    token_file: PathBuf,
 }
 
 impl Default for Clients {
@@ -189,6 +198,7 @@ impl Default for Clients {
             max_sessions: Count::known(MAX_SESSIONS as u64),
             max_sessions_per_uid: Count::known(MAX_SESSIONS_PER_UID as u64),
             max_priority: Priority::High,
+            token_file: PathBuf::new(),
         }
     }
 }
@@ -313,6 +323,15 @@ impl Config {
         Ok(())
     }
 
+    /// Reads the token, if there is to be one; its path is from the folder of the configuration on.
+    fn read_token(&mut self, main: &Path) -> Result<(), ConfigError> {
+        let folder = main.parent().unwrap_or(Path::new(""));
+        let file = Some(&self.clients.token_file).filter(|file| !file.as_os_str().is_empty());
+        let pass = file.map(|file| token::read(&folder.join(file), folder));
+        self.pass = pass.transpose()?;
+        Ok(())
+    }
+
     /// The command line has the last word.
     pub(super) fn override_by(&mut self, options: &Options) {
         if let Some(index) = options.device {
@@ -337,7 +356,7 @@ impl Config {
             max_priority: self.clients.max_priority,
             max_sessions: self.clients.max_sessions.size(),
             max_sessions_per_uid: self.clients.max_sessions_per_uid.size(),
-            pass: None,
+            pass: self.pass.clone(),
             limits: rules::together(&self.limits, self.resolved.clone()),
             policy: vkmps_broker::Policy {
                 mode: self.scheduling.mode.into(),

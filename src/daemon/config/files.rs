@@ -37,6 +37,9 @@ pub(crate) enum ConfigError {
         /// Which.
         path: PathBuf,
     },
+    /// A token cannot be used.
+    #[error(transparent)]
+    Token(#[from] super::token::BadToken),
     /// A file says what makes no sense.
     #[error("{}:{line}: {}{text}", path.display(), key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
     Content {
@@ -80,6 +83,7 @@ pub(crate) fn load(options: &Options) -> Result<Config, ConfigError> {
         .resolve(&accounts)
         .map_err(|complaint| wrong(Some(complaint.name()), &complaint.text))?;
     config.override_by(options);
+    config.read_token(main)?;
     Ok(config)
 }
 
