@@ -11,6 +11,8 @@ pub enum Error {
     Bus(zbus::Error),
     /// No client has this id (any more).
     NoSuchClient(String),
+    /// No session has this id (any more).
+    NoSuchSession(String),
     /// An argument makes no sense.
     InvalidArgument(String),
     /// polkit says no, or does not answer.

@@ -8,12 +8,14 @@ mod level;
 pub mod limits;
 mod priority;
 mod proxy;
+mod session;
 
 pub use client::ClientEntry;
 pub use error::Error;
 pub use level::{LogLevel, UnknownLogLevel};
 pub use priority::{Priority, UnknownPriority};
 pub use proxy::{ClientProxy, DeviceProxy, ManagerProxy};
+pub use session::SessionEntry;
 
 /// Well-known name of the daemon on the system bus.
 pub const SERVICE: &str = "org.vkmps.Manager";

@@ -16,6 +16,10 @@ pub const PROGRAMS: &str = "programs";
 pub const STREAMS: &str = "streams";
 /// Most submits that are not over.
 pub const SUBMITS: &str = "submits";
+/// Highest priority of a session's clients.
+pub const PRIORITY: &str = "priority";
+/// Most clients of a session at one time.
+pub const CLIENTS: &str = "clients";
 /// Least of the device's time while there is work, percent.
 pub const RESERVED: &str = "reserved-percentage";
 /// The value that leaves a limit to the configuration again.
@@ -25,5 +29,7 @@ pub const DEFAULT: &str = "default";
 pub const OF_CLIENTS: [&str; 7] = [
     MEMORY, PERCENTAGE, WEIGHT, BUFFERS, PROGRAMS, STREAMS, SUBMITS,
 ];
+/// Those that sessions have.
+pub const OF_SESSIONS: [&str; 4] = [MEMORY, PERCENTAGE, PRIORITY, CLIENTS];
 /// Those that users have.
 pub const OF_USERS: [&str; 4] = [MEMORY, PERCENTAGE, WEIGHT, RESERVED];

@@ -1,6 +1,6 @@
 //! The daemon's interfaces as callers see them.
 
-use crate::{ClientEntry, Error};
+use crate::{ClientEntry, Error, SessionEntry};
 use std::collections::HashMap;
 use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
 
@@ -52,6 +52,20 @@ pub trait Manager {
     /// Ends a client's session.
     #[zbus(allow_interactive_auth)]
     fn terminate_client(&self, client: u64) -> Result<(), Error>;
+    /// Opens a session that lasts until the caller leaves the bus, with limits by the names in [`crate::limits`] and an end
+    /// after so many microseconds, if not 0: its number and its token.
+    #[zbus(allow_interactive_auth)]
+    fn create_session(
+        &self,
+        name: &str,
+        limits: HashMap<&str, Variant<'_>>,
+        ttl_usec: u64,
+    ) -> Result<(u64, String), Error>;
+    /// All sessions, oldest first.
+    fn list_sessions(&self) -> Result<Vec<SessionEntry>, Error>;
+    /// Ends a session, and its clients with it.
+    #[zbus(allow_interactive_auth)]
+    fn release_session(&self, session: u64) -> Result<(), Error>;
     /// Refuses newcomers.
     #[zbus(allow_interactive_auth)]
     fn drain(&self) -> Result<(), Error>;

@@ -31,8 +31,20 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Show how the service and its device are
     Status,
-    /// List the clients
-    List,
+    /// List the clients; those of a session in one line
+    List {
+        /// One line for each client
+        #[arg(long)]
+        all: bool,
+    },
+    /// List the sessions: clients that have limits together
+    Sessions,
+    /// End sessions, and their clients with them
+    Release {
+        /// Their ids, as sessions shows them
+        #[arg(required = true, value_name = "SESSION")]
+        sessions: Vec<u64>,
+    },
     /// Show one client
     Show {
         /// Its id, as list shows it

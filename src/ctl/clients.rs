@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::output::Format;
 use crate::paint::Paint;
 use crate::service::Service;
+use crate::sessions::{self, Line};
 use crate::status::used_of;
 use crate::table::{Align, Table, fields};
 use crate::text::{escape, escape_or_dash};
@@ -11,7 +12,6 @@ use crate::units;
 use crate::users::Users;
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
-use vkmps_bus::ClientEntry;
 use zbus::OwnedObjectPath;
 
 /// A client with all that is known; the keys are those of the JSON.
@@ -48,10 +48,15 @@ struct Client {
 }
 
 /// All clients.
-pub(crate) async fn list(service: &Service, format: Format) -> Result<(), Error> {
+pub(crate) async fn list(service: &Service, all: bool, format: Format) -> Result<(), Error> {
     let clients = service.manager().list_clients().await?;
+    let sessions = match (all, format) {
+        (false, Format::Text(_)) => service.manager().list_sessions().await?,
+        _ => Vec::new(),
+    };
     let now_us = now_us();
     format.show(&clients, |paint| {
+        let clients = sessions::fold(clients.clone(), &sessions);
         render_list(&clients, &mut Users::default(), now_us, paint)
     })
 }
@@ -93,7 +98,7 @@ pub(crate) async fn show(service: &Service, id: u64, format: Format) -> Result<(
     format.show(&client, |_| render(&client, &mut Users::default(), now_us))
 }
 
-fn render_list(clients: &[ClientEntry], users: &mut Users, now_us: u64, paint: Paint) -> String {
+fn render_list(clients: &[Line], users: &mut Users, now_us: u64, paint: Paint) -> String {
     let mut table = Table::new([
         ("CLIENT", Align::Right),
         ("PID", Align::Right),
@@ -107,9 +112,10 @@ fn render_list(clients: &[ClientEntry], users: &mut Users, now_us: u64, paint: P
         ("UNIT", Align::Left),
         ("NAME", Align::Left),
     ]);
-    for client in clients {
+    for line in clients {
+        let client = &line.client;
         table.row([
-            client.id.to_string(),
+            line.name.clone(),
             client.pid.to_string(),
             users.name(client.uid),
             escape(&client.priority),
@@ -197,6 +203,7 @@ pub(crate) fn now_us() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vkmps_bus::ClientEntry;
 
     const NOW_US: u64 = 1_795_192_201_000_000;
 
@@ -217,7 +224,7 @@ mod tests {
             object: vkmps_bus::client_path(7),
         };
         let text = render_list(
-            &[client],
+            &sessions::fold(vec![client], &[]),
             &mut Users::of([(1000, "ada")]),
             NOW_US,
             Paint::Never,

@@ -26,6 +26,10 @@ pub(crate) enum Error {
     NotAuthorised(String),
     #[error("no client {0}; vkmpsctl list shows those that are connected")]
     NoSuchClient(u64),
+    #[error("no session {0}; vkmpsctl sessions shows those that there are")]
+    NoSuchSession(u64),
+    #[error("no such session: {0}")]
+    UnknownSession(String),
     #[error("no such client: {0}")]
     UnknownClient(String),
     #[error("the configuration is bad and the old one stays: {0}")]
@@ -76,7 +80,10 @@ impl Error {
                 Exit::Unreachable
             }
             Self::NotAuthorised(_) => Exit::NotAuthorised,
-            Self::NoSuchClient(_) | Self::UnknownClient(_) => Exit::NoSuchClient,
+            Self::NoSuchClient(_)
+            | Self::UnknownClient(_)
+            | Self::NoSuchSession(_)
+            | Self::UnknownSession(_) => Exit::NoSuchClient,
             Self::BadConfiguration(_) => Exit::BadConfiguration,
             Self::Reported(exit) => *exit,
             Self::Refused(_)
@@ -102,6 +109,7 @@ impl From<vkmps_bus::Error> for Error {
         match error {
             vkmps_bus::Error::Bus(error) => error.into(),
             vkmps_bus::Error::NoSuchClient(text) => Self::UnknownClient(text),
+            vkmps_bus::Error::NoSuchSession(text) => Self::UnknownSession(text),
             vkmps_bus::Error::NotAuthorized(text) => Self::NotAuthorised(text),
             vkmps_bus::Error::BadConfiguration(text) => Self::BadConfiguration(text),
             vkmps_bus::Error::InvalidArgument(text)

@@ -19,6 +19,7 @@ mod output;
 mod paint;
 mod run;
 mod service;
+mod sessions;
 mod statistics;
 mod status;
 mod table;
@@ -85,7 +86,9 @@ async fn administer(arguments: &Arguments) -> Result<(), Error> {
     let service = Service::connect(&arguments.bus).await?;
     match &arguments.verb {
         Verb::Status => status::run(&service, format).await,
-        Verb::List => clients::list(&service, format).await,
+        Verb::List { all } => clients::list(&service, *all, format).await,
+        Verb::Sessions => sessions::list(&service, format).await,
+        Verb::Release { sessions } => sessions::release(&service, sessions, format).await,
         Verb::Show { client } => clients::show(&service, *client, format).await,
         Verb::SetPriority { client, priority } => {
             change::set_priority(&service, *client, *priority, format).await

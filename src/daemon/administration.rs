@@ -1,7 +1,8 @@
 //! The main loop's answers to administrators.
 
 use crate::control::{
-    ClientView, DeviceView, NoSuchClient, PriorityError, Reply, Request, State, Status, Stopping,
+    ClientView, DeviceView, Held, NoSuchClient, PriorityError, Reply, Request, State, Status,
+    Stopping,
 };
 use crate::server::Server;
 use crate::statistics::{Work, ns};
@@ -87,6 +88,20 @@ impl Server {
             Request::Terminate { client, reply } => {
                 let input = Input::Terminate { session: client };
                 answer(reply, self.of_client(client, input));
+            }
+            Request::CreateSession(new, reply) => {
+                let held = self.create_session(new);
+                // Nobody is there to hold it.
+                if let Err(Ok(Held { id, .. })) = reply.send(held) {
+                    let _ = self.release_session(id);
+                }
+            }
+            Request::Sessions(reply) => answer(reply, self.session_views()),
+            Request::ReleaseSession(group, reply) => {
+                let done = self.release_session(group);
+                if let Some(reply) = reply {
+                    answer(reply, done);
+                }
             }
             Request::Drain(reply) => answer(reply, self.set_admission(Admission::Closed)),
             Request::Resume(reply) => answer(reply, self.set_admission(Admission::Open)),
@@ -209,7 +224,7 @@ impl Server {
     }
 
     /// Of the memory that the device computes in: on a unified device that is the host's.
-    fn of_device(&self, memory: MemoryBytes) -> u64 {
+    pub(crate) fn of_device(&self, memory: MemoryBytes) -> u64 {
         match self.broker.device() {
             Some(device) if device.unified => memory.shared,
             _ => memory.device,

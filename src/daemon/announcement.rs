@@ -83,6 +83,7 @@ impl Server {
                 let view = self.device_view();
                 self.tell(Change::Device(view));
             }
+            Event::GroupEnded { group, .. } => drop(self.held_groups.remove(group)),
             Event::DeviceLost { text } => self.lost_device = Some(text.clone()),
             Event::EngineDied { reason, sessions } => {
                 let reason = match self.lost_device.take() {
@@ -144,7 +145,7 @@ fn limit_reached(event: &Event) -> Option<(&Client, &'static str)> {
 }
 
 /// Microseconds of CLOCK_REALTIME.
-fn realtime_us() -> u64 {
+pub(crate) fn realtime_us() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
     since.map_or(0, |since| {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

@@ -26,6 +26,7 @@ mod overview;
 mod port;
 mod publisher;
 mod served;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -6,9 +6,11 @@ use crate::config::LoopSliceQuota;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use vkmps_broker::{ClientChanges, ClientLimits, UserChanges, UserView};
+use vkmps_broker::{ClientChanges, ClientLimits, Peer, UserChanges, UserView};
 use vkmps_bus::LogLevel;
+use vkmps_protocol::ErrorCode;
 use vkmps_protocol::engine::GlobalPriority;
+use vkmps_protocol::group::{GroupId, GroupLimits, NewGroup};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
 use vkmps_protocol::quota::Limit;
@@ -78,6 +80,12 @@ pub(crate) enum Request {
         /// Done, or no such client.
         reply: Reply<Result<(), NoSuchClient>>,
     },
+    /// Opens a session; or why there is none.
+    CreateSession(NewSession, Reply<Result<Held, (ErrorCode, String)>>),
+    /// All sessions, oldest first.
+    Sessions(Reply<Vec<SessionView>>),
+    /// Ends a session; somebody may want to know whether there was one.
+    ReleaseSession(GroupId, Option<Reply<Result<(), NoSuchSession>>>),
     /// Refuse newcomers.
     Drain(Reply<Result<(), Stopping>>),
     /// Let them in again.
@@ -100,6 +108,51 @@ pub(crate) enum Request {
 /// No session has this id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoSuchClient;
+
+/// No group has this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoSuchSession;
+
+/// A session that is to be.
+#[derive(Debug)]
+pub(crate) struct NewSession {
+    /// Who asks.
+    pub(crate) peer: Peer,
+    /// For what.
+    pub(crate) group: NewGroup,
+}
+
+/// A session that somebody holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Its name.
+    pub(crate) id: GroupId,
+    /// Its other end is dropped when the session is over.
+    pub(crate) over: oneshot::Receiver<()>,
+}
+
+/// A session, as administrators see it: clients with limits together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionView {
+    /// Its name.
+    pub(crate) id: GroupId,
+    /// User who opened it.
+    pub(crate) uid: u32,
+    /// Process that did, 0 where it is not known.
+    pub(crate) pid: i32,
+    /// What that one calls it; hostile.
+    pub(crate) name: String,
+    /// As they were asked for.
+    pub(crate) limits: GroupLimits,
+    /// Its clients.
+    pub(crate) clients: Vec<SessionId>,
+    /// Memory that they have, and may have.
+    pub(crate) memory_bytes: (u64, u64),
+    /// Microseconds of CLOCK_REALTIME.
+    pub(crate) created_us: u64,
+    /// The same; 0: it does not end by itself.
+    pub(crate) ends_us: u64,
+}
 
 /// A priority stays as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

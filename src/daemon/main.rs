@@ -23,6 +23,7 @@ mod recorder;
 mod resources;
 mod sandbox_check;
 mod server;
+mod sessions;
 mod sockets;
 mod standalone;
 mod startup;

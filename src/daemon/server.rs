@@ -18,10 +18,11 @@ use sd_notify::NotifyState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use vkmps_broker::{Action, Broker, ConnectionId, Input, Peer, Source};
 use vkmps_ipc::socket::Seqpacket;
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::DaemonMessage;
 
@@ -65,6 +66,8 @@ pub(crate) struct Server {
     /// Sessions that are open.
     pub(crate) clients: BTreeMap<SessionId, Known>,
     pub(crate) told: Option<Told>,
+    /// Groups that somebody on the bus holds, each with what says there that it is over by being dropped.
+    pub(crate) held_groups: BTreeMap<GroupId, oneshot::Sender<()>>,
     /// What the engine said when it lost its device; its end is reported next.
     pub(crate) lost_device: Option<String>,
     /// Checks of this process's sandbox that failed and are only warned of.
@@ -131,6 +134,7 @@ impl Server {
             statistics: Statistics::default(),
             clients: BTreeMap::new(),
             told: None,
+            held_groups: BTreeMap::new(),
             lost_device: None,
             warnings,
         }
@@ -315,7 +319,7 @@ impl Server {
     }
 
     /// Lets the broker work on all that is new, and does what it says.
-    fn feed(&mut self, news: Vec<Input>) {
+    pub(crate) fn feed(&mut self, news: Vec<Input>) {
         for input in news {
             // What was on its way to a dead engine goes nowhere; what waited behind it is done first.
             if matches!(input, Input::EngineGone { .. }) {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use vkmps_bus::ClientEntry;
+use vkmps_bus::{ClientEntry, SessionEntry};
 use zbus::Connection;
 use zbus::object_server::InterfaceRef;
 
@@ -28,6 +28,7 @@ pub(crate) enum Act {
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) clients: Vec<ClientEntry>,
+    pub(crate) sessions: Vec<SessionEntry>,
     /// No newcomers.
     pub(crate) closed: bool,
     /// polkit says no.

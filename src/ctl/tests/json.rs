@@ -5,6 +5,7 @@ use crate::fake::{Fake, World, client};
 use crate::man::assert_documented;
 use crate::program::vkmpsctl;
 use serde_json::{Value, json};
+use vkmps_bus::SessionEntry;
 
 fn ask(bus: &Bus, arguments: &[&str]) -> Value {
     let output = vkmpsctl(bus, &[&["--json"], arguments].concat()).well();
@@ -53,6 +54,50 @@ fn without_a_device_the_status_has_none() {
         (&status["engine"], &status["device"]),
         (&json!("starting"), &Value::Null)
     );
+}
+
+#[test]
+fn sessions_have_their_clients_and_are_released() {
+    let bus = Bus::start();
+    let session = SessionEntry {
+        id: 3,
+        uid: 0,
+        pid: 7,
+        name: "job".into(),
+        clients: vec![1, 2],
+        memory_used_bytes: 1 << 20,
+        memory_limit_bytes: 64 << 20,
+        active_thread_percentage: 30,
+        priority: "low".into(),
+        created_us: 1_795_192_201_000_000,
+        ends_us: 0,
+    };
+    let world = World {
+        sessions: vec![session],
+        ..World::with(vec![client(1, "a"), client(2, "b")])
+    };
+    let _fake = Fake::start(&bus, world);
+    let sessions = ask(&bus, &["sessions"]);
+    assert_eq!(
+        sessions,
+        json!([{
+            "id": 3, "uid": 0, "pid": 7, "name": "job", "clients": [1, 2], "memory_used_bytes": 1 << 20,
+            "memory_limit_bytes": 64 << 20, "active_thread_percentage": 30, "priority": "low",
+            "created_us": 1_795_192_201_000_000_u64, "ends_us": 0,
+        }])
+    );
+    // Programs see each client.
+    assert_eq!(ask(&bus, &["list"]).as_array().map(Vec::len), Some(2));
+    let text = vkmpsctl(&bus, &["list"]).well();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(
+        text.contains("session 3") && text.contains("job (2 clients)"),
+        "{text}"
+    );
+    assert_eq!(vkmpsctl(&bus, &["list", "--all"]).well().lines().count(), 3);
+    assert_eq!(ask(&bus, &["release", "3"]), json!({"released": [3]}));
+    let again = vkmpsctl(&bus, &["release", "3"]);
+    assert_eq!(again.exit, 5, "{again:?}");
 }
 
 #[test]

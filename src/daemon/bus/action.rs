@@ -21,6 +21,12 @@ pub(super) enum Action {
     TerminateOwnClient,
     /// End any client.
     TerminateClient,
+    /// Open a session.
+    CreateSession,
+    /// End one's own session.
+    ReleaseOwnSession,
+    /// End any session.
+    ReleaseSession,
     /// Refuse newcomers, and let them in again.
     Drain,
     /// Read the configuration again.
@@ -42,6 +48,9 @@ impl Action {
             Self::SetPolicy => "org.vkmps.Manager.set-policy",
             Self::TerminateOwnClient => "org.vkmps.Manager.terminate-own-client",
             Self::TerminateClient => "org.vkmps.Manager.terminate-client",
+            Self::CreateSession => "org.vkmps.Manager.create-session",
+            Self::ReleaseOwnSession => "org.vkmps.Manager.release-own-session",
+            Self::ReleaseSession => "org.vkmps.Manager.release-session",
             Self::Drain => "org.vkmps.Manager.drain",
             Self::Reload => "org.vkmps.Manager.reload",
             Self::SetLogLevel => "org.vkmps.Manager.set-log-level",
@@ -50,7 +59,7 @@ impl Action {
 
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Read,
         Self::Trace,
         Self::SetOwnPriority,
@@ -60,6 +69,9 @@ impl Action {
         Self::SetPolicy,
         Self::TerminateOwnClient,
         Self::TerminateClient,
+        Self::CreateSession,
+        Self::ReleaseOwnSession,
+        Self::ReleaseSession,
         Self::Drain,
         Self::Reload,
         Self::SetLogLevel,

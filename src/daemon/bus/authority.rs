@@ -13,9 +13,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use vkmps_broker::Peer;
 use vkmps_bus::Error;
 use zbus::export::futures_core::Stream;
-use zbus::fdo::DBusProxy;
+use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 use zbus::message::{Flags, Header};
 use zbus::names::{BusName, UniqueName};
 use zbus::proxy::CacheProperties;
@@ -30,6 +31,16 @@ pub(super) struct Authority {
     questions: Turnstile<u32>,
     patience: Patience,
     next_question: AtomicU64,
+}
+
+/// Somebody who is on the bus.
+pub(super) struct Departure(NameOwnerChangedStream);
+
+impl Departure {
+    /// Until that one is not, or the bus itself is gone.
+    pub(super) async fn wait(mut self) {
+        poll_fn(|context| Pin::new(&mut self.0).poll_next(context)).await;
+    }
 }
 
 /// How long polkit may take.
@@ -98,6 +109,32 @@ impl Authority {
         .ok()
         .and_then(Result::ok)
         .ok_or_else(|| Error::NotAuthorized(Refusal::Gone.to_string()))
+    }
+
+    /// The caller's user and process, as the bus says; 0 where it does not know the process.
+    pub(super) async fn peer(&self, header: &Header<'_>) -> Result<Peer, Error> {
+        let uid = self.uid(header).await?;
+        let sender = BusName::from(sender(header)?.to_owned());
+        let asked = self.bus.get_connection_unix_process_id(sender);
+        let pid = timeout(self.patience.brief, asked).await;
+        let pid = pid.ok().and_then(Result::ok).unwrap_or(0);
+        let pid = i32::try_from(pid).unwrap_or(0);
+        Ok(Peer { uid, pid })
+    }
+
+    /// Begins to watch whether the caller leaves the bus.
+    pub(super) async fn departure_of(&self, header: &Header<'_>) -> Result<Departure, Error> {
+        let sender = sender(header)?.to_owned();
+        let gone = || Error::NotAuthorized(Refusal::Gone.to_string());
+        let only = [(0, sender.as_str())];
+        let changes = self.bus.receive_name_owner_changed_with_args(&only);
+        let changes = changes.await.map_err(|_| gone())?;
+        // It may have left before the bus was asked to tell.
+        let there = self.bus.name_has_owner(BusName::from(sender)).await;
+        match there {
+            Ok(true) => Ok(Departure(changes)),
+            _ => Err(gone()),
+        }
     }
 
     /// Whether who sent the message may do this.

@@ -1,10 +1,13 @@
 //! Limits as the bus carries them: values by name, each a number or a text.
 
+use super::words;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use vkmps_broker::{Change, ClientChanges, ClientLimits, UserChanges, UserView};
 use vkmps_bus::{Error, limits as key};
-use vkmps_protocol::limits::{MAX_BUFFERS, MAX_PROGRAMS, MAX_STREAMS, MAX_SUBMITS};
+use vkmps_protocol::group::GroupLimits;
+use vkmps_protocol::limits::{MAX_BUFFERS, MAX_PROGRAMS, MAX_SESSIONS, MAX_STREAMS, MAX_SUBMITS};
+use vkmps_protocol::message::Priority;
 use vkmps_protocol::quota::{Amount, NoAmount};
 use vkmps_protocol::share::{CAPS, WEIGHTS};
 use zbus::{OwnedVariant, Variant};
@@ -45,6 +48,30 @@ pub(super) fn of_user(given: &Given) -> Result<UserChanges, Error> {
         }
     }
     Ok(changes)
+}
+
+/// Limits of a session.
+pub(super) fn of_session(given: &Given) -> Result<GroupLimits, Error> {
+    let mut limits = GroupLimits::default();
+    for (name, value) in given {
+        let value = Value::new(name, value)?;
+        match name.as_str() {
+            key::MEMORY => limits.memory = set(value.memory()?),
+            key::PERCENTAGE => limits.cap_percent = set(value.number(bounds(&CAPS))?),
+            key::PRIORITY => limits.max_priority = set(value.priority()?),
+            key::CLIENTS => limits.clients = set(value.number(1..=MAX_SESSIONS as u64)?),
+            _ => return Err(unknown(&key::OF_SESSIONS)),
+        }
+    }
+    Ok(limits)
+}
+
+/// Of something new there is nothing to keep.
+fn set<T>(change: Change<T>) -> Option<T> {
+    match change {
+        Change::Set(value) => Some(value),
+        Change::Keep | Change::Clear => None,
+    }
 }
 
 /// A user's limits, and what it has.
@@ -121,6 +148,17 @@ impl<'a> Value<'a> {
         amount
             .map(Change::Set)
             .ok_or_else(|| Error::InvalidArgument(format!("{}: {NoAmount}", self.name)))
+    }
+
+    fn priority(&self) -> Result<Change<Priority>, Error> {
+        match self.given {
+            Scalar::Text(DEFAULT) => Ok(Change::Clear),
+            Scalar::Text(text) => words::parse_priority(text).map(Change::Set),
+            Scalar::Number(_) => {
+                let text = format!("{}: low, medium, high or realtime", self.name);
+                Err(Error::InvalidArgument(text))
+            }
+        }
     }
 
     fn number<T: TryFrom<u64>>(&self, bounds: RangeInclusive<u64>) -> Result<Change<T>, Error> {

@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::overview::Overview;
 use super::port::Port;
 use super::served::Current;
+use super::sessions;
 use super::words;
 use crate::config::LoopSliceQuota;
 use crate::control::{
@@ -15,7 +16,7 @@ use crate::control::{
 };
 use std::collections::HashMap;
 use std::sync::Arc;
-use vkmps_bus::{ClientEntry, Error, LogLevel};
+use vkmps_bus::{ClientEntry, Error, LogLevel, SessionEntry};
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::quota::Limit;
 use zbus::message::Header;
@@ -39,6 +40,10 @@ impl Manager {
             outbox,
             overview: Overview::default(),
         }
+    }
+
+    pub(super) fn port(&self) -> &Port {
+        &self.port
     }
 
     /// Whose client this is.
@@ -264,6 +269,46 @@ impl Manager {
         let end = |reply| Request::Terminate { client, reply };
         let done = self.port.ask(end).await?;
         done.map_err(|NoSuchClient| words::no_such_client(client))
+    }
+
+    #[zbus(out_args("session", "token"))]
+    async fn create_session(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        name: &str,
+        limits: HashMap<String, OwnedVariant>,
+        ttl_usec: u64,
+    ) -> Result<(u64, String), Error> {
+        let group = sessions::new_group(name, &limits, ttl_usec)?;
+        self.authority
+            .authorise(&header, Action::CreateSession)
+            .await?;
+        let departure = self.authority.departure_of(&header).await?;
+        let peer = self.authority.peer(&header).await?;
+        self.open_session(peer, group, departure).await
+    }
+
+    #[zbus(out_args("sessions"))]
+    async fn list_sessions(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<SessionEntry>, Error> {
+        self.authority.authorise(&header, Action::Read).await?;
+        self.sessions().await
+    }
+
+    async fn release_session(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        session: u64,
+    ) -> Result<(), Error> {
+        let own = self.session_owner(session).await? == self.authority.uid(&header).await?;
+        let action = match own {
+            true => Action::ReleaseOwnSession,
+            false => Action::ReleaseSession,
+        };
+        self.authority.authorise(&header, action).await?;
+        self.end_session(session).await
     }
 
     async fn drain(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {

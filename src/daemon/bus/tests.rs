@@ -10,4 +10,5 @@ mod permission;
 mod properties;
 mod rig;
 pub(super) mod samples;
+mod sessions;
 mod signals;

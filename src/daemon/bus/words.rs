@@ -60,6 +60,10 @@ pub(super) fn no_such_client(id: SessionId) -> Error {
     Error::NoSuchClient(format!("there is no client {}", id.0))
 }
 
+pub(super) fn no_such_session(id: u64) -> Error {
+    Error::NoSuchSession(format!("there is no session {id}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use super::World;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use vkmps_bus::{ClientEntry, Error};
+use vkmps_bus::{ClientEntry, Error, SessionEntry};
 use zbus::message::{Flags, Header};
 use zbus::object_server::SignalEmitter;
 use zbus::{ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
@@ -170,6 +170,40 @@ impl Manager {
         self.find(client)?;
         leave(server, &emitter, &self.0, client, "terminated").await;
         Ok(())
+    }
+
+    async fn create_session(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        name: &str,
+        limits: HashMap<String, OwnedVariant>,
+        ttl_usec: u64,
+    ) -> Result<(u64, String), Error> {
+        let what = format!("CreateSession {name} {} {ttl_usec}", words(&limits));
+        self.guard(&header, &what)?;
+        Ok((1, "0".repeat(64)))
+    }
+
+    async fn list_sessions(&self) -> Vec<SessionEntry> {
+        self.ask("ListSessions");
+        self.0.lock().unwrap().sessions.clone()
+    }
+
+    async fn release_session(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        session: u64,
+    ) -> Result<(), Error> {
+        self.guard(&header, &format!("ReleaseSession {session}"))?;
+        let sessions = &mut self.0.lock().unwrap().sessions;
+        let before = sessions.len();
+        sessions.retain(|known| known.id != session);
+        match sessions.len() < before {
+            true => Ok(()),
+            false => Err(Error::NoSuchSession(format!(
+                "there is no session {session}"
+            ))),
+        }
     }
 
     async fn drain(

@@ -1,10 +1,13 @@
 //! A private bus, and everybody that the D-Bus side talks to.
 
 use super::others::Polkit;
-use super::samples::{device, status, view};
+use super::samples::{device, session_view, status, view};
 use crate::bus::authority::Patience;
 use crate::bus::{Bus, BusAddress, Outbox, Times, start_with};
-use crate::control::{Change, ClientView, DeviceView, LimitsError, PriorityError, Request, Status};
+use crate::control::{
+    Change, ClientView, DeviceView, Held, LimitsError, NoSuchSession, PriorityError, Request,
+    SessionView, Status,
+};
 use crate::happening::Happening;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,11 +21,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use vkmps_broker::{Change as Setting, MemoryBytes, UserLimits, UserView};
 use vkmps_bus::SERVICE;
 use vkmps_ipc::memory::memfd_with;
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::quota::Limit;
 use zbus::connection::Builder;
@@ -165,6 +169,9 @@ pub(super) struct World {
     /// Questions that wait until somebody answers.
     pub(super) hold: bool,
     pub(super) held: Vec<Request>,
+    pub(super) sessions: Vec<SessionView>,
+    /// What holders of sessions wait for.
+    pub(super) ends: Vec<oneshot::Sender<()>>,
 }
 
 /// The main loop.
@@ -347,6 +354,28 @@ impl World {
                 let _ = reply.send(());
                 format!("log-level {level}")
             }
+            Request::CreateSession(new, reply) => {
+                let id = GroupId(self.sessions.len() as u64 + 1);
+                let (ends, over) = oneshot::channel();
+                self.ends.push(ends);
+                let asked = format!("create-session {} {:?}", new.peer.uid, new.group);
+                self.sessions.push(session_view(id, new));
+                let _ = reply.send(Ok(Held { id, over }));
+                asked
+            }
+            Request::Sessions(reply) => {
+                let _ = reply.send(self.sessions.clone());
+                "sessions".to_owned()
+            }
+            Request::ReleaseSession(id, reply) => {
+                let before = self.sessions.len();
+                self.sessions.retain(|session| session.id != id);
+                let found = before > self.sessions.len();
+                if let Some(reply) = reply {
+                    let _ = reply.send(found.then_some(()).ok_or(NoSuchSession));
+                }
+                format!("release-session {}", id.0)
+            }
             Request::Denied { uid, action, .. } => format!("denied {uid:?} {action}"),
         };
         self.asked.push(asked);
@@ -408,6 +437,8 @@ pub(super) async fn daemon(bus: &PrivateBus, times: Times) -> (MainLoop, Outbox,
         asked: vec![],
         hold: false,
         held: vec![],
+        sessions: vec![],
+        ends: vec![],
     };
     let main_loop = MainLoop::start(world, happened);
     let outbox = Outbox::new();

@@ -1,12 +1,29 @@
 //! Clients, a status and a device as they may be.
 
-use crate::control::{ClientView, DeviceView, State, Status};
+use crate::control::{ClientView, DeviceView, NewSession, SessionView, State, Status};
 use std::time::Duration;
 use vkmps_broker::{ClientLimits, MemoryBytes};
 use vkmps_bus::LogLevel;
 use vkmps_protocol::engine::GlobalPriority;
+use vkmps_protocol::group::GroupId;
 use vkmps_protocol::handle::SessionId;
 use vkmps_protocol::message::Priority;
+
+/// A session that was just opened.
+pub(in crate::bus) fn session_view(id: GroupId, new: NewSession) -> SessionView {
+    let NewSession { peer, group } = new;
+    SessionView {
+        id,
+        uid: peer.uid,
+        pid: peer.pid,
+        name: group.name,
+        limits: group.limits,
+        clients: vec![SessionId(1), SessionId(2)],
+        memory_bytes: (1 << 20, 1 << 33),
+        created_us: 1_000_000,
+        ends_us: 1_000_000 + group.ttl_ms * 1000,
+    }
+}
 
 /// A client as it may be.
 pub(in crate::bus) fn view(id: u64, uid: u32) -> ClientView {
