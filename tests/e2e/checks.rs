@@ -10,6 +10,7 @@ mod hostile;
 mod packages;
 mod records;
 mod sandbox;
+mod sessions;
 
 use crate::boot::Machine;
 
@@ -34,6 +35,7 @@ pub(crate) fn all() -> impl Iterator<Item = Check> {
         sandbox::CHECKS,
         records::CHECKS,
         commands::CHECKS,
+        sessions::CHECKS,
         packages::CHECKS,
     ]
     .into_iter()

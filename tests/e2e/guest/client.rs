@@ -40,6 +40,16 @@ impl Machine {
         self.start(&[&run[..], role].concat())
     }
 
+    /// As [`Self::session`], by `vkmpsctl run` with these options.
+    pub(crate) fn session_in(&self, user: User, options: &[&str], name: &str) -> GuestClient {
+        let run = ["vkmpsctl", "run"];
+        let program = ["--", PROGRAM, "session", name];
+        let mut client = self.start(&[&as_user(user), &run[..], options, &program].concat());
+        let answer = client.next_line();
+        assert!(answer.starts_with("session "), "no session: {answer}");
+        client
+    }
+
     fn start(&self, arguments: &[&str]) -> GuestClient {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped());
