@@ -435,13 +435,13 @@ const SPREAD_JOBS: usize = 8;
 /// 96 % of the background's rate.
 const GPU_SLICES: Slices = Slices {
     below_others: Duration::from_micros(400),
-    exclusive: Duration::from_millis(2),
-    cooperative: Duration::from_micros(800),
+    exclusive: Duration::from_millis(1),
+    cooperative: Duration::from_micros(500),
 };
 /// Where the device is the host's cores: a slice costs a wake-up of every core.
 const CPU_SLICES: Slices = Slices {
     below_others: Duration::from_micros(1_500),
-    exclusive: Duration::from_millis(2),
+    exclusive: Duration::from_micros(1_500),
     cooperative: Duration::from_millis(1),
 };
 /// How long fewer jobs wait for company; there is nothing to gain from more than a launch costs twice.

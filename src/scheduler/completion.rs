@@ -30,6 +30,7 @@ impl Scheduler {
             state.launches -= 1;
         }
         self.in_flight[level.lane] -= 1;
+        self.in_flight_ns -= level.cost_ns;
         self.device.ended(jobs);
         match state.levels.front() {
             Some(next) => self.device.began(next.pieces.len()),

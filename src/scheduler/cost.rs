@@ -66,6 +66,8 @@ struct Kind {
     shared_levels: u32,
     samples: u8,
     measured: bool,
+    /// It was measured, or another client's work of the kind was.
+    trusted: bool,
     /// Pieces take nearly as long as the whole: cutting it only costs time.
     narrow: bool,
     /// The longest piece so far, work units.
@@ -92,7 +94,7 @@ impl Costs {
         };
         // Only to begin with: the same program may do something else for this client.
         let length = priors.length(tag).unwrap_or(0);
-        (kind.length, kind.cost) = (length, length);
+        (kind.length, kind.cost, kind.trusted) = (length, length, length > 0);
         if self.kinds.len() < KINDS {
             self.kinds.push(kind);
             return key(self.kinds.len() - 1, tag);
@@ -178,13 +180,14 @@ impl Costs {
             let weight = if kind.measured { MEMORY } else { 1 };
             kind.length = average(kind.length, level, weight);
             kind.measured |= telling;
+            kind.trusted |= telling;
             kind.shared_levels = 0;
             priors.learn(kind.tag, kind.length);
         } else {
             let guess = (level.saturating_mul(256) / sample.slowdown.max(256)).max(part);
             kind.length = match kind.length {
                 0 => guess,
-                length if kind.measured => length.clamp(part, level.max(part)),
+                length if kind.trusted => length.clamp(part, level.max(part)),
                 length => average(length, guess, MEMORY),
             };
             kind.shared_levels = kind.shared_levels.saturating_add(1);

@@ -26,6 +26,8 @@ pub(crate) struct Queue {
 pub(crate) struct InFlight {
     pub(crate) pieces: Vec<Launched>,
     pub(crate) lane: usize,
+    /// What was foreseen of it.
+    pub(crate) cost_ns: u64,
     /// Its only job is being measured.
     pub(crate) probe: bool,
     pub(crate) last_of_launch: bool,

@@ -38,7 +38,6 @@ impl Scheduler {
         now: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let present = (0..LANES).rev().find(|lane| self.shares.is_present(*lane));
         let mut place = Place {
             queue,
             streams: if common {
@@ -48,7 +47,7 @@ impl Scheduler {
             },
             hungry: common && self.is_hungry(now),
             idle: self.queues[queue].launches == 0,
-            highest: present.unwrap_or(0),
+            highest: self.highest_present(),
         };
         let rounds = match self.level_time >= LONG_LEVEL {
             true => 1,
@@ -60,16 +59,18 @@ impl Scheduler {
             let Some((lane, level, pieces)) = self.level(place, now) else {
                 break;
             };
-
+            let cost_ns = self.level_cost_ns;
             // What could not share the level of one job that is to be measured has the next one.
             if pieces.len() > 1 {
                 place.streams = 0;
             }
             place.idle = false;
             self.in_flight[lane] += 1;
+            self.in_flight_ns += cost_ns;
             self.queues[queue].levels.push_back(InFlight {
                 pieces,
                 lane,
+                cost_ns,
                 probe: self.probe.begins(),
                 last_of_launch: false,
             });
@@ -155,6 +156,7 @@ impl Scheduler {
             }
         }
         self.note_probe(&builder, now);
+        self.level_cost_ns = builder.cost_ns();
         let (pieces, launched, taken) = builder.finish();
         self.scratch = taken;
         if pieces.is_empty() {
@@ -177,9 +179,12 @@ impl Scheduler {
         // Work of lower priority never holds a level of a higher one up, and has two slices in flight.
         let lower = lane < place.highest;
         let slices: usize = self.in_flight[..place.highest].iter().sum();
+        // These follow each other on one queue: at the same time they would be in the way twice.
+        let here = self.queues[place.queue].levels.iter();
+        let here = here.filter(|level| level.lane < place.highest).count();
         match first {
             Some(first) => lower == (first < place.highest),
-            None => !lower || slices < LOWER_SLICES,
+            None => !lower || slices < LOWER_SLICES && slices == here,
         }
     }
 
@@ -205,7 +210,13 @@ impl Scheduler {
         self.shares.has_rivals(client).then(|| ns(equals))
     }
 
-    fn slice_among_equals(&self) -> Duration {
+    /// The highest lane that has work, or had some not long ago.
+    pub(crate) fn highest_present(&self) -> usize {
+        let present = (0..LANES).rev().find(|lane| self.shares.is_present(*lane));
+        present.unwrap_or(0)
+    }
+
+    pub(crate) fn slice_among_equals(&self) -> Duration {
         match self.shares.policy.mode {
             Mode::ExclusiveThroughput => self.config.slices.exclusive,
             Mode::CooperativeFairshare => self.config.slices.cooperative,

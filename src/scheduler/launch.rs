@@ -9,8 +9,9 @@ impl Scheduler {
     pub fn launch(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.shares.now_ns = ns(now);
         self.shares.expire();
-        if self.waiting > 0 && !self.is_quiet(now) {
-            self.fill_queues(now, actions);
+        let waits = self.waiting > 0 && !self.is_quiet(now) && self.fill_queues(now, actions);
+        if !waits {
+            (self.waiting_since, self.holding_since) = (None, None);
         }
         self.shares.demote();
         actions.extend(
@@ -36,7 +37,10 @@ impl Scheduler {
         self.shares.wakes_ns().map(Duration::from_nanos)
     }
 
-    fn fill_queues(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    /// True if a queue stays idle for company, or for somebody whose turn it is.
+    fn fill_queues(&mut self, now: Duration, actions: &mut Vec<Action>) -> bool {
+        let mut waits_idle = false;
+        let highest = self.highest_present();
         for queue in 0..self.queues.len() {
             let waits = self.shares.highest_ready();
             let state = &self.queues[queue];
@@ -46,13 +50,21 @@ impl Scheduler {
             }
             let precedes =
                 waits.is_some_and(|lane| self.in_flight[..lane].iter().any(|count| *count > 0));
+            // Slices of lower priorities follow each other on one queue.
+            let lower = state
+                .levels
+                .back()
+                .is_some_and(|level| level.lane < highest);
             let launches = state.launches;
             match launches {
-                0 if self.gathers(now) || self.holds(now) => {}
+                // More would only wait on the device, in an order that nobody decides.
+                _ if self.has_enough() && !precedes => {}
+                0 if self.gathers(now) || self.holds(now) => waits_idle = true,
                 0 => self.fill(queue, true, now, actions),
                 1 => {
                     let long = self.level_time >= LONG_LEVEL && !self.has_idle_queue();
-                    let common = long || self.is_hungry(now) || precedes && self.outranks(queue);
+                    let common =
+                        long || lower || self.is_hungry(now) || precedes && self.outranks(queue);
                     if common || bound {
                         self.fill(queue, common, now, actions);
                     }
@@ -64,6 +76,14 @@ impl Scheduler {
                 break;
             }
         }
+        waits_idle
+    }
+
+    /// Whether the device has work for two slices, as far as is known: a share of what has not begun can be decided later.
+    /// Where there is one queue, a second launch is all that is in flight anyway.
+    fn has_enough(&self) -> bool {
+        let enough_ns = 2 * ns(self.slice_among_equals());
+        self.queues.len() > 1 && self.in_flight_ns >= enough_ns
     }
 
     /// Whether the first of those who wait comes before all that the queue has.

@@ -109,6 +109,11 @@ impl Builder {
         self.solo
     }
 
+    /// What the device will be busy with it, as far as is known, nanoseconds.
+    pub(crate) fn cost_ns(&self) -> u64 {
+        self.cost_ns
+    }
+
     pub(crate) fn wants_quiet(&self) -> bool {
         self.wants_quiet
     }

@@ -94,6 +94,10 @@ pub struct Scheduler {
     lanes: [Ageing; LANES],
     /// Levels in flight by the priority of their first job.
     in_flight: [usize; LANES],
+    /// Device time that was foreseen for all levels in flight.
+    in_flight_ns: u64,
+    /// And for the level that was built last.
+    level_cost_ns: u64,
     /// Moving average of a level's time on the device.
     level_time: Duration,
     /// Moving average of how much longer work takes than with the device for itself, in 256ths.
@@ -134,6 +138,8 @@ impl Scheduler {
             device: DeviceTime::default(),
             lanes: Default::default(),
             in_flight: [0; LANES],
+            in_flight_ns: 0,
+            level_cost_ns: 0,
             // Unknown work is taken for long until it has shown to be short.
             level_time: LONG_LEVEL,
             slowdown: 256,

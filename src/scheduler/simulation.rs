@@ -44,6 +44,7 @@ struct Simulation {
     launched_jobs: usize,
     /// Jobs of which something is not.
     waiting: usize,
+    steps: u64,
     /// Caps may let the device rest.
     capped: bool,
     pieces: u64,
@@ -119,6 +120,7 @@ impl Simulation {
             looks: false,
             launched_jobs: 0,
             waiting: 0,
+            steps: 0,
             capped: false,
             pieces: 0,
             preempted: 0,
@@ -168,6 +170,14 @@ impl Simulation {
     /// All that happens at one time, and what follows from it.
     fn step(&mut self, now: Duration) {
         self.now = now;
+        self.steps += 1;
+        assert!(
+            self.steps < MOST_STEPS,
+            "in circles at {now:?}: {} jobs wait, next look {:?}, gathering {}",
+            self.waiting,
+            self.scheduler.due(),
+            self.scheduler.gathering()
+        );
         let mut actions = Vec::new();
         self.device.advance(now);
         while let Some(ended) = self.device.end() {
@@ -475,11 +485,13 @@ impl Simulation {
     }
 }
 
+/// Far more than any run takes that does not go in circles.
+const MOST_STEPS: u64 = 2_000_000;
 /// The engine comes back that soon when work waits for company.
 const LOOK_AFTER: Duration = Duration::from_micros(2);
 
 const SLICES: Slices = Slices {
     below_others: Duration::from_micros(400),
-    exclusive: Duration::from_millis(2),
+    exclusive: Duration::from_millis(1),
     cooperative: Duration::from_micros(500),
 };

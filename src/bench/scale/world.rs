@@ -162,8 +162,8 @@ const GATHER: Duration = Duration::from_micros(15);
 const LEVEL_TIME: Duration = Duration::from_micros(64);
 const SLICES: Slices = Slices {
     below_others: Duration::from_micros(400),
-    exclusive: Duration::from_millis(2),
-    cooperative: Duration::from_micros(800),
+    exclusive: Duration::from_millis(1),
+    cooperative: Duration::from_micros(500),
 };
 /// All dispatches are alike.
 const WORK: Work = Work {
