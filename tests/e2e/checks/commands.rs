@@ -181,12 +181,18 @@ fn vkmps_control_answers_scripts_written_for_mps(machine: &Machine) {
         machine.ok(&["vkmps-control", "get_server_list"]).trim(),
         server
     );
-    let later = machine.run(&[
+    let half = control("set_default_active_thread_percentage 50");
+    assert_eq!(half.trim(), "50.0");
+    assert_eq!(
+        control("get_default_active_thread_percentage").trim(),
+        "50.0"
+    );
+    let absurd = machine.run(&[
         "vkmps-control",
         "set_default_active_thread_percentage",
-        "50",
+        "101",
     ]);
-    assert!(!later.status.success(), "{}", told(&later));
+    assert!(!absurd.status.success(), "{}", told(&absurd));
     let denied = machine.run_as(
         User::Bob,
         &["vkmps-control", "terminate_client", server, client.trim()],
