@@ -9,9 +9,8 @@ impl Scheduler {
     pub fn launch(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.shares.now_ns = ns(now);
         self.shares.expire();
-        let waits = self.waiting > 0 && !self.is_quiet(now) && self.fill_queues(now, actions);
-        if !waits {
-            (self.waiting_since, self.holding_since) = (None, None);
+        if self.waiting > 0 && !self.is_quiet(now) {
+            self.fill_queues(now, actions);
         }
         self.shares.demote();
         actions.extend(
@@ -28,7 +27,10 @@ impl Scheduler {
     /// Whether work waits for company, or for somebody whose turn it is, with a queue idle: [`Self::launch`] is to be
     /// called again soon, no event tells when.
     pub fn gathering(&self) -> bool {
-        (self.waiting_since.is_some() || self.holding_since.is_some()) && self.ready_streams() > 0
+        let waits = self.waiting_since.is_some() || self.holding_since.is_some();
+        // What waits for something else as well is looked at when that happens.
+        let free = !self.has_enough() && !self.probe.keeps_quiet();
+        waits && free && self.ready_streams() > 0
     }
 
     /// When [`Self::launch`] is to be called at the latest, although nothing happens until then: somebody's cap will allow
@@ -37,9 +39,7 @@ impl Scheduler {
         self.shares.wakes_ns().map(Duration::from_nanos)
     }
 
-    /// True if a queue stays idle for company, or for somebody whose turn it is.
-    fn fill_queues(&mut self, now: Duration, actions: &mut Vec<Action>) -> bool {
-        let mut waits_idle = false;
+    fn fill_queues(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let highest = self.highest_present();
         for queue in 0..self.queues.len() {
             let waits = self.shares.highest_ready();
@@ -59,7 +59,7 @@ impl Scheduler {
             match launches {
                 // More would only wait on the device, in an order that nobody decides.
                 _ if self.has_enough() && !precedes => {}
-                0 if self.gathers(now) || self.holds(now) => waits_idle = true,
+                0 if self.gathers(now) || self.holds(now) => {}
                 0 => self.fill(queue, true, now, actions),
                 1 => {
                     let long = self.level_time >= LONG_LEVEL && !self.has_idle_queue();
@@ -76,7 +76,6 @@ impl Scheduler {
                 break;
             }
         }
-        waits_idle
     }
 
     /// Whether the device has work for two slices, as far as is known: a share of what has not begun can be decided later.

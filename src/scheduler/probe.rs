@@ -65,6 +65,11 @@ impl Scheduler {
 }
 
 impl Probe {
+    /// Whether nothing is launched until something else is over.
+    pub(crate) fn keeps_quiet(&self) -> bool {
+        self.quiet_since.is_some() || self.since.is_some()
+    }
+
     /// Whether the level that was just built is the one.
     pub(crate) fn begins(&mut self) -> bool {
         std::mem::take(&mut self.begins)
