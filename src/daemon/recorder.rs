@@ -10,8 +10,9 @@ use vkmps_protocol::recorder::{HEADER_BYTES, MAGIC, MAGIC_NUMBER, RECORDER_BYTES
 #[derive(Debug)]
 pub(crate) struct Recorder {
     memory: OwnedFd,
-    /// The same, for readers. Opened early: later nothing is.
-    reader: OwnedFd,
+    /// The same, for readers. Opened early: later nothing is. None where there is no /proc to open it by: the daemon serves
+    /// without it.
+    reader: Option<OwnedFd>,
 }
 
 impl Recorder {
@@ -20,7 +21,7 @@ impl Recorder {
         let memory = sealed_memfd("vkmps-recorder", RECORDER_BYTES as u64)?;
         let header = Region::map(&memory, 0, HEADER_BYTES)?;
         header.u64(MAGIC).store(MAGIC_NUMBER, Ordering::Release);
-        let reader = read_only(&memory)?;
+        let reader = read_only(&memory).ok();
         Ok(Self { memory, reader })
     }
 
@@ -31,7 +32,9 @@ impl Recorder {
 
     /// For an administrator: reads, does not write, as long as it is kept.
     pub(crate) fn reader(&self) -> std::io::Result<OwnedFd> {
-        self.reader.try_clone()
+        let reader = self.reader.as_ref();
+        let missing = || std::io::Error::other("there was no /proc when the daemon started");
+        reader.ok_or_else(missing)?.try_clone()
     }
 }
 

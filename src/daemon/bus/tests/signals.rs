@@ -105,7 +105,7 @@ async fn an_object_that_appears_shows_what_it_has() -> zbus::Result<()> {
     assert_eq!(args.object_path.as_str(), "/org/vkmps/client/3");
     let shown = &args.interfaces_and_properties["org.vkmps.Client"];
     assert_eq!(shown["Uid"], Variant::from(1234u32));
-    assert_eq!(shown.len(), 28);
+    assert_eq!(shown.len(), 30);
     rig.outbox.push(Change::Device(None));
     let signal = next(&mut gone).await;
     let args = signal.args()?;
